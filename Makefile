@@ -1,0 +1,46 @@
+# The commands a newcomer needs: make demo, make test. Also: make lint, make bench, make conf.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint bench conf clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    watch Shoal at work on this machine (BROKER=rabbitmq STORE=redis for the real ones, ONCE=1 to end by itself)"
+	@echo "make test    run all tests"
+	@echo "make lint    ruff, mypy --strict, import contracts"
+	@echo "make bench   measure speed and size"
+	@echo "make conf    write the sample files in conf/ anew from the settings in the code"
+
+$(VENV)/.stamp-demo: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all,demo]'
+	@touch $@
+
+$(VENV)/.stamp-test: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+demo: $(VENV)/.stamp-demo
+	@$(BIN)/python -m demo $(if $(BROKER),--broker $(BROKER)) $(if $(STORE),--store $(STORE)) $(if $(ONCE),--once)
+
+test: $(VENV)/.stamp-test
+	@tools/install-services
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.stamp-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.stamp-test
+	$(BIN)/python -m benchmarks
+
+conf: $(VENV)/.stamp-test
+	$(BIN)/python -m tools.conf
+
+clean:
+	rm -rf $(VENV) build *.egg-info

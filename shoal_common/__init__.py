@@ -1,0 +1,1 @@
+"""The contract between the programs: what two of them need, and nothing that keeps state."""

@@ -1,0 +1,132 @@
+"""The AMQP side that agent and server share: the exchange, and how a broker's URL becomes a connection.
+
+Deployed agents publish to a topic exchange that is neither durable nor auto-deleted; declaring it in
+any other way is refused by the broker (406) while an older server lives.
+"""
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pika
+
+from shoal_common.errors import SettingsError
+from shoal_common.hosts import HostPort
+from shoal_common.settings import Values
+from shoal_common.version import VERSION
+
+EXCHANGE_TYPE = "topic"
+ROUTING_KEY = "info"
+CONNECT_SECONDS = 10.0
+BLOCKED_SECONDS = 30.0
+"""A broker short of memory blocks publishers for ever unless they set a limit."""
+HEARTBEAT_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of PEM certificates: whom to trust (None: the system's authorities) and who we are."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A broker, or a cluster of them to be tried in turn."""
+
+    hosts: tuple[HostPort, ...]
+    user: str
+    password: str
+    vhost: str
+    secure: bool
+    tls: Tls
+
+    @classmethod
+    def parse(cls, url: str, tls: Tls) -> "Broker":
+        """Read `amqp[s]://user:password@host:port,host:port/vhost`.
+
+        Ports default to 5672 (5671 for amqps), the user to guest, an absent path to the vhost `/`.
+        Raises SettingsError.
+        """
+        parts = urlsplit(url)
+        secure = parts.scheme == "amqps"
+        credentials, _, places = parts.netloc.rpartition("@")
+        user, _, password = credentials.partition(":")
+        try:
+            hosts = tuple(HostPort.parse(place, 5671 if secure else 5672) for place in places.split(","))
+        except ValueError as error:
+            raise SettingsError([f"{redacted(url)}: {error}"]) from None
+        vhost = unquote(parts.path.removeprefix("/")) or "/"
+        return cls(hosts, unquote(user) or "guest", unquote(password) or "guest", vhost, secure, tls)
+
+    def parameters(self, name: str) -> Iterator[pika.ConnectionParameters]:
+        """What pika needs for each host in turn; `name` is shown in the broker's list of connections.
+
+        Raises SettingsError when a certificate file cannot be used.
+        """
+        context = ssl_context(self.tls) if self.secure else None
+        for place in self.hosts:
+            yield pika.ConnectionParameters(
+                host=place.host,
+                port=place.port,
+                virtual_host=self.vhost,
+                credentials=pika.PlainCredentials(self.user, self.password),
+                heartbeat=HEARTBEAT_SECONDS,
+                blocked_connection_timeout=BLOCKED_SECONDS,
+                socket_timeout=CONNECT_SECONDS,
+                stack_timeout=CONNECT_SECONDS,
+                connection_attempts=1,
+                ssl_options=pika.SSLOptions(context, place.host) if context else None,
+                client_properties={"connection_name": name, "product": "shoal", "version": VERSION},
+            )
+
+
+def ssl_context(tls: Tls) -> ssl.SSLContext:
+    """A verifying context; raises SettingsError naming the file that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (OSError, ssl.SSLError) as error:
+        files = ", ".join(str(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
+        raise SettingsError([f"TLS: cannot use {files}: {error}"]) from None
+    return context
+
+
+def redacted(url: str) -> str:
+    """The URL without its password, fit for a log."""
+    parts = urlsplit(url)
+    credentials, at, place = parts.netloc.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    return parts._replace(netloc=f"{user}{colon}{'***' if colon else ''}{at}{place}").geturl()
+
+
+_OLD_BROKER_KEYS = ("amqp_server_url", "amqp_port", "use_credentials", "amqp_username", "amqp_password")
+
+
+def compose_broker_url(values: Values) -> tuple[Values, list[str]]:
+    """Join the `[rabbitmq]` keys of files before 2.0 into `[amqp] url`; a url that is there already wins.
+
+    Those programs used the vhost `/` and no TLS whatever the file said, and took the credentials
+    only with `use_credentials`.
+    """
+    old = {key: values[f"rabbitmq.{key}"] for key in _OLD_BROKER_KEYS if f"rabbitmq.{key}" in values}
+    rest = {key: text for key, text in values.items() if key not in {f"rabbitmq.{name}" for name in old}}
+    if not old:
+        return rest, []
+    login = ""
+    if old.get("use_credentials", "no").lower() in ("yes", "true", "on", "1"):
+        login = f"{_quoted(old.get('amqp_username', 'guest'))}:{_quoted(old.get('amqp_password', 'guest'))}@"
+    host = old.get("amqp_server_url", "localhost").removeprefix("amqp://").rstrip("/")
+    port = "" if ":" in host else f":{old.get('amqp_port', '5672')}"
+    rest.setdefault("amqp.url", f"amqp://{login}{host}{port}/")
+    keys = ", ".join(f"[rabbitmq] {key}" for key in old)
+    return rest, [f"{keys}: write [amqp] url = amqp://user:password@host:port/ instead"]
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,86 @@
+"""Host names, addresses and ports as they may appear in a file that a shell or a browser evaluates.
+
+Whatever passes here holds letters, digits, `.`, `-`, `_` and, for IPv6, `:` alone, so it is inert in
+a shell, in JavaScript, in HTML and in a log line.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Self
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+# A name's last label holds a letter (RFC 3696 section 2): 10.1.2.3.4 and 999.1.1.1 are no names.
+_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?=[0-9_-]*[A-Za-z]){_LABEL}")
+
+
+def is_host_name(text: str) -> bool:
+    """Whether `text` is a host name (RFC 1123, with `_` as clouds use it); an address is none."""
+    return _NAME.fullmatch(text) is not None
+
+
+def ipv4(text: str) -> str:
+    """The dotted-quad form of an IPv4 address; ValueError if `text` is none or can be no host's."""
+    address = ipaddress.IPv4Address(text)
+    if address.is_unspecified or address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
+        raise ValueError(f"{address} is no host's address")
+    return str(address)
+
+
+def ipv6(text: str) -> str:
+    """The canonical form of an IPv6 address a peer can reach; ValueError for others.
+
+    Scoped and link-local addresses mean nothing off their link; a mapped IPv4 address is no IPv6 host.
+    """
+    address = ipaddress.IPv6Address(text)
+    if address.is_unspecified or address.is_multicast or address.is_link_local or address.scope_id:
+        raise ValueError(f"{text} is no address that another host can reach")
+    if address.ipv4_mapped:
+        raise ValueError(f"{text} is an IPv4 address in disguise")
+    return str(address)
+
+
+def port_number(text: str | int) -> int:
+    """A TCP port, 1 to 65535; ValueError otherwise."""
+    digits = str(text)
+    if not re.fullmatch(r"[0-9]{1,5}", digits) or not 1 <= int(digits) <= 65535:
+        raise ValueError("a port is a whole number from 1 to 65535")
+    return int(digits)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class HostPort:
+    """Where something listens: a host name, IPv4 or IPv6 address (without brackets), and a TCP port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, default_port: int | None = None) -> Self:
+        """Read `host:port` or `[v6]:port`; ValueError says what is wrong.
+
+        `port` may be 0 (any free port), which a listener understands.
+        """
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::([0-9]{1,5}))?", text)
+        if match is None:
+            raise ValueError(f"{text!r} is not HOST:PORT")
+        six, host, port = match.groups()
+        if port is None and default_port is None:
+            raise ValueError(f"{text!r} lacks a port")
+        number = int(port) if port is not None else default_port or 0
+        if number > 65535:
+            raise ValueError(f"{text!r}: a port is at most 65535")
+        return cls(str(ipaddress.IPv6Address(six)) if six else host_text(host), number)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def host_text(text: str) -> str:
+    """`text` if it is a host name or an IPv4 address; ValueError otherwise."""
+    if is_host_name(text):
+        return text
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a host name nor an IPv4 address") from None

@@ -1,0 +1,200 @@
+"""The JSON answer of `/nearest` and `/all`, both directions.
+
+Deployed clients read it with regular expressions, so its text matters, not its meaning alone: `": "`
+after each key, all watched keys in each entry, none of them last or anywhere else, `local` null or
+true, IPv4 only, no comma in a scalar string (docs/rest.md has the rules). `encode` keeps them all.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shoal_common.errors import InvalidListing
+from shoal_common.heartbeat import CacheType, Upstream
+from shoal_common.hosts import host_text, ipv4, port_number
+
+GEO_KEYS = (
+    "city",
+    "region_code",
+    "time_zone",
+    "metro_code",
+    "latitude",
+    "longitude",
+    "postal_code",
+    "country_code",
+    "country_name",
+    "continent",
+)
+GeoData = Mapping[str, str | float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCache:
+    """One cache as an answer shows it.
+
+    Times in seconds since 1970 by the server's clock, load and max_load in kB/s, distance in
+    effective kilometres (None in `/all`). `local`: it is on the requester's own site.
+    """
+
+    hostname: str
+    port: int
+    public_ip: str | None
+    private_ip: str | None
+    external_ip: str | None = None
+    created: float = 0.0
+    last_active: float = 0.0
+    load: float = 0.0
+    max_load: float = 0.0
+    verified: bool = True
+    global_access: bool = True
+    local: bool = False
+    cache_type: CacheType = CacheType.SQUID
+    upstream: Upstream = Upstream.BOTH
+    geo: GeoData = field(default_factory=dict)
+    distance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a server answered: the usable caches in its order, and why each other entry was refused."""
+
+    caches: tuple[ListedCache, ...]
+    refused: tuple[str, ...] = ()
+
+
+def encode(caches: Sequence[ListedCache]) -> bytes:
+    """The legacy text: an object keyed "0", "1", … in rank order, or `null` when there is none."""
+    if not caches:
+        return b"null"
+    return json.dumps({str(index): _entry(cache) for index, cache in enumerate(caches)}).encode()
+
+
+def _entry(cache: ListedCache) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "created": cache.created,
+        "last_active": cache.last_active,
+        "hostname": _legacy_host(cache),
+        "squid_port": cache.port,
+        "public_ip": cache.public_ip,
+        "private_ip": cache.private_ip,
+        "external_ip": cache.external_ip,
+        "geo_data": {key: _geo_value(cache.geo.get(key)) for key in GEO_KEYS},
+        "load": cache.load,
+        "verified": cache.verified,
+        "global_access": cache.global_access,
+        "max_load": round(cache.max_load),
+        "local": True if cache.local else None,
+        "cache_type": cache.cache_type.value,
+        "upstream": cache.upstream.value,
+    }
+    if cache.distance is not None:
+        entry["distance"] = round(cache.distance, 2)
+    return entry
+
+
+def _legacy_host(cache: ListedCache) -> str:
+    """Deployed parsers turn any string that holds `null` into None."""
+    return (cache.public_ip or cache.private_ip or "unknown") if "null" in cache.hostname else cache.hostname
+
+
+def _geo_value(value: str | float | None) -> str | float | None:
+    """Deployed parsers end a string at the first double quote, escaped or not."""
+    return value.replace('"', "'").replace("\\", "/") if isinstance(value, str) else value
+
+
+def decode(body: bytes) -> Listing:
+    """Read a server's answer of any generation; entries that fail validation are refused one by one.
+
+    Raises InvalidListing when the answer as a whole is no listing.
+    """
+    try:
+        answer = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidListing(f"not JSON in UTF-8: {error}"[:200]) from None
+    if answer is None:
+        return Listing(())
+    if not isinstance(answer, dict) or not all(re.fullmatch("[0-9]{1,6}", key) for key in answer):
+        raise InvalidListing('no map of caches keyed "0", "1", …')
+    caches: list[ListedCache] = []
+    refused: list[str] = []
+    for key in sorted(answer, key=int):
+        try:
+            caches.append(_cache(answer[key]))
+        except ValueError as error:
+            refused.append(f"entry {key}: {error}")
+    return Listing(tuple(caches), tuple(refused))
+
+
+def _cache(entry: Any) -> ListedCache:
+    """ValueError naming the key at fault. Only what a client acts on is demanded."""
+    if not isinstance(entry, dict):
+        raise ValueError("not an object")
+    public, private = _address(entry, "public_ip"), _address(entry, "private_ip")
+    if public is None and private is None:
+        raise ValueError("neither public_ip nor private_ip")
+    return ListedCache(
+        hostname=_host(entry),
+        port=_port(entry),
+        public_ip=public,
+        private_ip=private,
+        load=_number(entry, "load") or 0.0,
+        max_load=_number(entry, "max_load") or 0.0,
+        local=entry.get("local") is True,
+        cache_type=_cache_type(entry),
+        upstream=_upstream(entry),
+        distance=_number(entry, "distance"),
+    )
+
+
+def _address(entry: Mapping[str, Any], key: str) -> str | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is not a string")
+    try:
+        return ipv4(value)
+    except ValueError:
+        raise ValueError(f"{key}: {value[:60]!r} is not an IPv4 address") from None
+
+
+def _host(entry: Mapping[str, Any]) -> str:
+    value = entry.get("hostname")
+    if not isinstance(value, str):
+        raise ValueError("hostname is not a string")
+    try:
+        return host_text(value)
+    except ValueError:
+        raise ValueError(f"hostname: {value[:60]!r} is no host name") from None
+
+
+def _port(entry: Mapping[str, Any]) -> int:
+    value = entry.get("squid_port", entry.get("cache_port"))
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("squid_port is missing or no port")
+    try:
+        return port_number(value)
+    except ValueError as error:
+        raise ValueError(f"squid_port: {error}") from None
+
+
+def _number(entry: Mapping[str, Any], key: str) -> float | None:
+    """What cannot be read as a finite number is as good as not said: a client only shows it."""
+    value = entry.get(key)
+    try:
+        number = float(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        return None
+    return number if number is not None and abs(number) < 1e300 else None
+
+
+def _cache_type(entry: Mapping[str, Any]) -> CacheType:
+    return CacheType.VARNISH if entry.get("cache_type") == CacheType.VARNISH.value else CacheType.SQUID
+
+
+def _upstream(entry: Mapping[str, Any]) -> Upstream:
+    """Servers before 2025 say nothing; their squids serve both."""
+    value = entry.get("upstream")
+    return Upstream(value) if value in [member.value for member in Upstream] else Upstream.BOTH

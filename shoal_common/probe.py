@@ -1,0 +1,213 @@
+"""Does this proxy serve this object? The one test that agent, server and client share.
+
+A real object is asked for through the proxy, and the answer must be that object and must show that a
+cache handled it. A listening port proves nothing, nor does a 200: captive portals and error pages
+answer 200 too. `judge` is pure; `probe` does the I/O within one deadline.
+"""
+
+import base64
+import http.client
+import socket
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+from urllib.parse import urlsplit
+
+from shoal_common.errors import Unavailable
+from shoal_common.hosts import HostPort
+from shoal_common.version import VERSION
+
+MAX_BODY = 256 * 1024
+USER_AGENT = f"shoal/{VERSION}"
+# RFC 9110 (Via), RFC 9211 (Cache-Status); X-Cache* are squid's before 6, X-Varnish is Varnish's.
+_PROOFS = ("via", "cache-status", "x-cache", "x-cache-lookup", "x-varnish", "x-squid-error")
+
+
+class Service(StrEnum):
+    """What a target object belongs to."""
+
+    CVMFS = "cvmfs"
+    FRONTIER = "frontier"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object that a good cache can fetch."""
+
+    url: str
+    service: Service
+
+    @classmethod
+    def cvmfs(cls, url: str) -> Self:
+        """A repository's `.cvmfspublished` or `.cvmfswhitelist`."""
+        return cls(url, Service.CVMFS)
+
+    @classmethod
+    def frontier(cls, server_url: str) -> Self:
+        """A Frontier servlet (`http://host:port/servlet`), asked the smallest real query.
+
+        The query is base64 of a zlib stream with `+ / =` written `. - _` (Frontier client, fn-base64.c).
+        """
+        query = base64.b64encode(zlib.compress(b"SELECT 1 FROM DUAL"), b".-").replace(b"=", b"_").decode()
+        path = f"/Frontier/type=frontier_request:1:DEFAULT&encoding=BLOBzip5&p1={query}"
+        return cls(server_url.rstrip("/") + path, Service.FRONTIER)
+
+
+class Outcome(StrEnum):
+    """What a probe found out."""
+
+    GOOD = "good"
+    DENIED = "denied"
+    """It is a working cache and refuses us."""
+    UPSTREAM = "upstream"
+    """The cache works but could not get the object: its origin, or its way there, is broken."""
+    WRONG = "wrong"
+    """Something answered, but not with the object, or not as a cache."""
+    UNREACHABLE = "unreachable"
+    """No answer within the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One probe's result: `reason` is a sentence for an operator, `seconds` how long it took."""
+
+    outcome: Outcome
+    reason: str
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        return self.outcome is Outcome.GOOD
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def judge(reply: Reply, target: Target, *, proxied: bool, now: float) -> tuple[Outcome, str]:
+    """What `reply` says of the proxy it came through, or of the origin itself when not `proxied`.
+
+    `now` (seconds since 1970) is compared with a whitelist's expiry.
+    """
+    squid_error = reply.headers.get("x-squid-error", "").split(" ")[0]
+    if reply.status in (401, 403, 407):
+        return Outcome.DENIED, f"refused with {reply.status} {squid_error or 'by its access rules'}"
+    if squid_error or reply.status in (502, 503, 504):
+        return Outcome.UPSTREAM, f"could not fetch from the origin: {reply.status} {squid_error}".rstrip()
+    if reply.status != 200:
+        return Outcome.WRONG, f"answered status {reply.status} for {target.url}"
+    if proxied and not any(name in reply.headers for name in _PROOFS):
+        return Outcome.WRONG, "the answer shows no sign of a cache (no Via, Cache-Status or X-Cache)"
+    problem = (
+        _frontier_problem(reply) if target.service is Service.FRONTIER else _cvmfs_problem(reply, target, now)
+    )
+    return (Outcome.WRONG, problem) if problem else (Outcome.GOOD, f"served {target.url}")
+
+
+def _cvmfs_problem(reply: Reply, target: Target, now: float) -> str | None:
+    """Both are lines of a capital letter and a value, up to `--` (cvmfs manifest.cc, whitelist.cc)."""
+    repository, _, name = urlsplit(target.url).path.removeprefix("/cvmfs/").partition("/")
+    lines = reply.body.partition(b"\n--\n")[0].split(b"\n")
+    if f"N{repository}".encode() not in lines:
+        return f"the answer is no {name} of {repository}"
+    if name == ".cvmfspublished" and not any(line[:1] == b"C" for line in lines):
+        return f"the manifest of {repository} has no root hash"
+    if name == ".cvmfswhitelist":
+        expiry = next((line[1:15] for line in lines if line[:1] == b"E"), b"")
+        if expiry < time.strftime("%Y%m%d%H%M%S", time.gmtime(now)).encode():
+            return f"the whitelist of {repository} has expired"
+    return None
+
+
+def _frontier_problem(reply: Reply) -> str | None:
+    if b"<frontier" not in reply.body:
+        return "the answer is no Frontier reply"
+    return None if b'error="0"' in reply.body else "the Frontier servlet reports an error"
+
+
+def probe(proxy: HostPort | None, target: Target, *, timeout: float, fresh: bool = False) -> Verdict:
+    """Fetch `target` through `proxy` (None: straight from the origin) within `timeout` seconds in all.
+
+    `fresh` asks the cache to revalidate, which tests its way to the origin too. Never raises for
+    what the network or a hostile peer does.
+    """
+    start = time.monotonic()
+    try:
+        reply = _fetch(proxy, target, start + timeout, fresh=fresh)
+    except (OSError, http.client.HTTPException, Unavailable) as error:
+        return Verdict(Outcome.UNREACHABLE, _why(error, proxy, timeout), time.monotonic() - start)
+    outcome, reason = judge(reply, target, proxied=proxy is not None, now=time.time())
+    return Verdict(outcome, reason, time.monotonic() - start)
+
+
+def _why(error: Exception, proxy: HostPort | None, timeout: float) -> str:
+    place = f"{proxy or 'the origin'}"
+    if isinstance(error, TimeoutError):
+        return f"{place} did not answer within {timeout:g} s"
+    if isinstance(error, ConnectionRefusedError):
+        return f"{place} refused the connection"
+    return f"{place}: {str(error) or type(error).__name__}"[:200]
+
+
+def _fetch(proxy: HostPort | None, target: Target, deadline: float, *, fresh: bool) -> Reply:
+    parts = urlsplit(target.url)
+    origin = HostPort(parts.hostname or "", parts.port or 80)
+    place = proxy or origin
+    headers = {"Host": parts.netloc, "User-Agent": USER_AGENT, "Connection": "close"}
+    if target.service is Service.FRONTIER:
+        headers["X-Frontier-Id"] = f"shoal {VERSION}"
+    if fresh:
+        headers["Cache-Control"] = "max-age=0"
+    connection = http.client.HTTPConnection(place.host, place.port)
+    with _connect(place, deadline) as sock:
+        connection.sock = sock
+        path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+        connection.request("GET", target.url if proxy else path, headers=headers)
+        with connection.getresponse() as answer:
+            body = answer.read(MAX_BODY + 1)
+            if len(body) > MAX_BODY:
+                raise Unavailable(f"sent more than {MAX_BODY} bytes for one small object")
+            return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
+
+
+class _DeadlineSocket(socket.socket):
+    """A socket whose reads all end at one deadline: a peer that drips a byte a second gains nothing."""
+
+    deadline: float = 0.0
+
+    def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:  # type: ignore[override]
+        self.settimeout(_left(self.deadline))
+        return super().recv_into(buffer, nbytes, flags)
+
+
+def _connect(place: HostPort, deadline: float) -> _DeadlineSocket:
+    error: OSError = OSError(f"{place.host} has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        place.host, place.port, type=socket.SOCK_STREAM
+    ):
+        sock = _DeadlineSocket(family, kind, protocol)
+        sock.deadline = deadline
+        try:
+            sock.settimeout(_left(deadline))
+            sock.connect(address)
+        except OSError as failure:
+            sock.close()
+            error = failure
+        else:
+            return sock
+    raise error
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

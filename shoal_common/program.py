@@ -1,0 +1,79 @@
+"""What the three command lines have in common: flags, settings files, logging, an orderly end."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from shoal_common.settings import Loaded, Settings, add_flags, load
+from shoal_common.version import VERSION
+
+S = TypeVar("S", bound=Settings)
+
+BAD_SETTINGS = 2
+"""Exit code for flags, variables or files that cannot be used (argparse's own code too)."""
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+def command_line(name: str, description: str, declared: type[Settings]) -> argparse.ArgumentParser:
+    """A parser with `--config`, `--version` and a flag for every setting."""
+    parser = argparse.ArgumentParser(
+        prog=name,
+        description=description,
+        epilog="Each setting is a flag, an environment variable and a key of the file; "
+        "the flag wins over the environment, the environment over the file.",
+    )
+    parser.add_argument("--version", action="version", version=f"{name} {VERSION}")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"the settings file (default: {_default(name)})"
+    )
+    add_flags(parser, declared)
+    return parser
+
+
+def settings_of(
+    declared: type[S], name: str, args: argparse.Namespace, environ: Mapping[str, str]
+) -> Loaded[S]:
+    """The settings for this run; raises SettingsError. A missing usual file is no mistake."""
+    home = [Path(environ["HOME"], ".shoal", _file(name))] if environ.get("HOME") else []
+    return load(declared, flags=vars(args), environ=environ, path=args.config, usual=[*home, _default(name)])
+
+
+def _file(name: str) -> str:
+    return f"{name.replace('-', '_')}.conf"
+
+
+def _default(name: str) -> Path:
+    return Path("/etc/shoal", _file(name))
+
+
+def log_to_stderr(level: LogLevel) -> None:
+    """Send log lines to stderr, where journald, a container's log and a person read them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.value.upper())
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # the same trouble reaches us as an exception
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; the handler does nothing else."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,0 +1,97 @@
+"""Proxy chains: how CVMFS, Frontier and PAC files write "try these, then those".
+
+The CVMFS grammar (CVMFS documentation, "Proxy Lists") is `group;group`, a group `proxy|proxy`. CVMFS
+trims no blanks, understands no quotes, and takes an empty group for a dead proxy; one stray blank has
+sent whole sites to DIRECT. So what is written here is written to the character.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from shoal_common.errors import InvalidProxyList
+from shoal_common.hosts import HostPort, host_text
+
+DIRECT = "DIRECT"
+AUTO = "auto"
+FRONTIER_MAX_PROXIES = 24
+"""More than this in one connect string is a fatal error to the Frontier client."""
+
+_PROXY = re.compile(r"(?:(https?)://)?(?:([A-Za-z0-9._~%-]+(?::[A-Za-z0-9._~%-]*)?)@)?([^@/]+?)/?")
+
+
+def proxy_url(text: str) -> str:
+    """One member of a chain in canonical form: `DIRECT`, `auto`, or `scheme://[user@]host[:port]`.
+
+    Raises InvalidProxyList for whatever is none of these.
+    """
+    if text in (DIRECT, AUTO):
+        return text
+    match = _PROXY.fullmatch(text)
+    if match is None:
+        raise InvalidProxyList(f"{text!r} is no proxy: http://host:port, DIRECT or auto")
+    scheme, user, place = match.groups()
+    try:
+        address = str(HostPort.parse(place)) if re.search(r":[0-9]+\Z", place) else host_text(place)
+    except ValueError as error:
+        raise InvalidProxyList(f"{text!r} is no proxy: {error}") from None
+    return f"{scheme or 'http'}://{user + '@' if user else ''}{address}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyList:
+    """Groups in fail-over order; inside a group CVMFS picks at random. No member stands twice."""
+
+    groups: tuple[tuple[str, ...], ...] = ()
+
+    @classmethod
+    def of(cls, groups: Iterable[Sequence[str]]) -> Self:
+        """From groups of members in any accepted spelling; repeats and empty groups are left out."""
+        seen: set[str] = set()
+        kept: list[tuple[str, ...]] = []
+        for group in groups:
+            members = [proxy_url(member) for member in group]
+            fresh = tuple(dict.fromkeys(member for member in members if member not in seen))
+            seen.update(fresh)
+            if fresh:
+                kept.append(fresh)
+        return cls(tuple(kept))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a chain as people write it: blanks around members and empty groups do no harm here.
+
+        Raises InvalidProxyList for a member that is no proxy, and for `auto` inside a `|` group,
+        which CVMFS would take for a host.
+        """
+        groups = [[member.strip() for member in group.split("|")] for group in text.split(";")]
+        filled = [[member for member in group if member] for group in groups]
+        if any(AUTO in group and len(group) > 1 for group in filled):
+            raise InvalidProxyList("auto must be a group of its own")
+        return cls.of(filled)
+
+    def then(self, other: "ProxyList") -> "ProxyList":
+        """This chain with `other` behind it, without what is already there."""
+        return ProxyList.of((*self.groups, *other.groups))
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """All members in order, groups opened."""
+        return tuple(member for group in self.groups for member in group)
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """The members that are proxies: neither DIRECT nor auto."""
+        return tuple(member for member in self.members if member not in (DIRECT, AUTO))
+
+    def to_cvmfs(self) -> str:
+        """The value of CVMFS_HTTP_PROXY; empty for an empty chain, which CVMFS refuses."""
+        return ";".join("|".join(group) for group in self.groups)
+
+    def to_frontier(self) -> str:
+        """`(proxyurl=…)` for the first 24 proxies.
+
+        DIRECT and auto are left out: the Frontier client would take them for host names.
+        """
+        return "".join(f"(proxyurl={proxy})" for proxy in self.proxies[:FRONTIER_MAX_PROXIES])

@@ -1,0 +1,3 @@
+"""The version that every part reports (`--version`, HTTP User-Agent, heartbeats)."""
+
+VERSION = "2.0.0a1"
