@@ -1,10 +1,12 @@
 """The kinds of value a setting can have: how its text is read, and how the allowed values are told."""
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,3 +123,21 @@ def several(kind: Kind) -> Kind:
         return " ".join(kind.show(value) for value in values)
 
     return Kind(parse, f"a list of: {kind.allowed} (separated by blanks or commas)", show, many=True)
+
+
+def path() -> Kind:
+    """A file's path; whether it exists is for the reader to find."""
+    return Kind(_path, "a file's path")
+
+
+def _path(value: str) -> Path:
+    if not value or not value.isprintable():
+        raise ValueError(value)
+    return Path(value)
+
+
+def network() -> Kind:
+    """An address or a network in CIDR notation."""
+    return Kind(
+        lambda value: str(ipaddress.ip_network(value)), "an address or a network such as 192.0.2.0/24"
+    )

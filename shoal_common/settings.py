@@ -23,19 +23,23 @@ Values = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One setting as declared; `was` lists the `section.key` spellings of older files."""
+    """One setting as declared: `name` is the field, `key` the key in the file's `section`.
+
+    `was` lists the `section.key` spellings of older files.
+    """
 
     name: str
     default: Any
     section: str
+    key: str
     kind: Kind
     doc: str
     flags: tuple[str, ...]
     was: tuple[str, ...]
 
     @property
-    def key(self) -> str:
-        return f"{self.section}.{self.name}"
+    def path(self) -> str:
+        return f"{self.section}.{self.key}"
 
     @property
     def variable(self) -> str:
@@ -43,13 +47,22 @@ class Option:
 
 
 def setting(
-    section: str, default: Any, kind: Kind, doc: str, *, flags: Sequence[str] = (), was: Sequence[str] = ()
+    section: str,
+    default: Any,
+    kind: Kind,
+    doc: str,
+    *,
+    key: str = "",
+    flags: Sequence[str] = (),
+    was: Sequence[str] = (),
 ) -> Any:
-    """Declare a field. `flags` is `--field-name` unless given; the variable is named after the last flag."""
-    return dataclasses.field(
-        default=default,
-        metadata={"section": section, "kind": kind, "doc": doc, "flags": tuple(flags), "was": tuple(was)},
-    )
+    """Declare a field.
+
+    Unless given, `key` is the field's name and `flags` is `--field-name`; the environment variable is
+    named after the last flag.
+    """
+    described = {"section": section, "key": key, "kind": kind, "doc": doc, "flags": tuple(flags)}
+    return dataclasses.field(default=default, metadata={**described, "was": tuple(was)})
 
 
 class Settings:
@@ -66,6 +79,7 @@ class Settings:
                 name=field.name,
                 default=field.default,
                 section=field.metadata["section"],
+                key=field.metadata["key"] or field.name,
                 kind=field.metadata["kind"],
                 doc=field.metadata["doc"],
                 flags=field.metadata["flags"] or ("--" + field.name.replace("_", "-"),),
@@ -145,8 +159,8 @@ def _candidates(
         yield option.flags[-1], " ".join(flag) if isinstance(flag, list) else flag
     if option.variable in environ:
         yield option.variable, environ[option.variable]
-    if option.key in values:
-        yield f"{path}: [{option.section}] {option.name}", values[option.key]
+    if option.path in values:
+        yield f"{path}: {_place(option.path)}", values[option.path]
 
 
 def _file_values(declared: type[Settings], path: Path, mistakes: list[str]) -> tuple[Values, list[str]]:
@@ -157,14 +171,14 @@ def _file_values(declared: type[Settings], path: Path, mistakes: list[str]) -> t
         return {}, []
     values, warnings = declared.compose(read)
     successor = {old: option for option in declared.options() for old in option.was}
-    known = {option.key for option in declared.options()}
+    known = {option.path for option in declared.options()}
     result: Values = {}
     for key, text in values.items():
         if key in known:
             result[key] = text
         elif key in successor:
-            result.setdefault(successor[key].key, text)
-            warnings.append(f"{path}: {_place(key)} is now {_place(successor[key].key)}")
+            result.setdefault(successor[key].path, text)
+            warnings.append(f"{path}: {_place(key)} is now {_place(successor[key].path)}")
         elif key in declared.DEAD:
             warnings.append(f"{path}: {_place(key)} has no effect: {declared.DEAD[key]}")
         else:
@@ -207,7 +221,7 @@ def sample(declared: type[Settings], introduction: str) -> str:
             lines += ["", f"[{section}]"]
         lines += ["", *_comment(option.doc), *_comment(f"Takes {option.kind.allowed}.")]
         lines += _comment(f"Also {', '.join(option.flags)} and {option.variable}.")
-        lines.append(f"{option.name} = {option.kind.show(option.default)}".rstrip())
+        lines.append(f"{option.key} = {option.kind.show(option.default)}".rstrip())
     return "\n".join(lines) + "\n"
 
 

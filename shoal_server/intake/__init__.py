@@ -1,0 +1,1 @@
+"""The ways a heartbeat comes in. All end in the same act: `Reception.take`."""

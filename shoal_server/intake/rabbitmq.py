@@ -1,0 +1,131 @@
+"""Heartbeats from RabbitMQ: the way for production, with a broker or a cluster of them.
+
+The exchange is declared as deployed servers do (topic, neither durable nor auto-deleted). The queue
+is the server's own and exclusive, or, for several servers on one store, a durable one that they
+share; both forms are allowed by RabbitMQ 4, which refuses transient shared queues.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Sequence
+
+import pika
+import pika.exceptions
+from pika.adapters.blocking_connection import BlockingChannel
+
+from shoal_common.amqp import EXCHANGE_TYPE, Broker
+from shoal_common.errors import Unavailable
+from shoal_server.intake.reception import Reception
+
+PREFETCH = 1000
+BATCH = 100
+BATCH_SECONDS = 0.05
+RETRY_SECONDS = 30.0
+QUEUE_EXPIRES_MS = 24 * 3600 * 1000
+MESSAGE_TTL_MS = 180 * 1000
+"""A heartbeat older than this says nothing of the present."""
+
+log = logging.getLogger(__name__)
+
+
+class RabbitMQIntake:
+    """Consumes from a broker in a thread of its own, and reconnects for as long as it takes."""
+
+    def __init__(
+        self, broker: Broker, reception: Reception, *, exchange: str, shared_queue: str | None
+    ) -> None:
+        self._broker = broker
+        self._reception = reception
+        self._exchange = exchange
+        self._shared_queue = shared_queue
+        self._stop = threading.Event()
+        self._connected = False
+        self._thread = threading.Thread(target=self._run, name="rabbitmq-intake", daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether we are consuming."""
+        return self._connected
+
+    def start(self) -> None:
+        """Begin; raises SettingsError for certificates that cannot be used. A broker may come later."""
+        next(self._broker.parameters("shoal-server"))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the consumption; what was not acknowledged stays with the broker."""
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+
+    def _run(self) -> None:
+        wait = 1.0
+        while not self._stop.is_set():
+            for parameters in self._broker.parameters("shoal-server"):
+                began = time.monotonic()
+                try:
+                    self._consume(parameters)
+                except (pika.exceptions.AMQPError, OSError) as error:
+                    place = f"{parameters.host}:{parameters.port}"
+                    log.warning("RabbitMQ at %s: %s; trying again", place, error or type(error).__name__)
+                self._connected = False
+                lasted = time.monotonic() - began
+                wait = 1.0 if lasted > RETRY_SECONDS else min(wait * 2, RETRY_SECONDS)
+                if self._stop.wait(random.uniform(0.5, 1.0) * wait):  # noqa: S311 - guards nothing
+                    return
+
+    def _consume(self, parameters: pika.ConnectionParameters) -> None:
+        with pika.BlockingConnection(parameters) as connection:
+            channel = self._channel(connection)
+            queue = self._declare_queue(channel)
+            channel.basic_qos(prefetch_count=PREFETCH)
+            self._connected = True
+            log.info("consuming %s from %s:%d", queue, parameters.host, parameters.port)
+            bodies: list[bytes] = []
+            tag = 0
+            for method, _, body in channel.consume(queue, inactivity_timeout=BATCH_SECONDS):
+                if method is not None:
+                    bodies.append(body or b"")
+                    tag = method.delivery_tag or 0
+                if bodies and (method is None or len(bodies) >= BATCH):
+                    self._take(connection, bodies)
+                    if self._stop.is_set():
+                        return
+                    channel.basic_ack(tag, multiple=True)
+                    bodies = []
+                if self._stop.is_set():
+                    return
+
+    def _take(self, connection: pika.BlockingConnection, bodies: Sequence[bytes]) -> None:
+        """Nothing is acknowledged before it is stored: while the store is away, the broker keeps the rest."""
+        while not self._stop.is_set():
+            try:
+                self._reception.take(bodies)
+            except Unavailable as error:
+                log.warning("%d heartbeats wait: %s", len(bodies), error)
+                connection.sleep(1.0)
+            else:
+                return
+
+    def _channel(self, connection: pika.BlockingConnection) -> BlockingChannel:
+        channel = connection.channel()
+        try:
+            channel.exchange_declare(self._exchange, EXCHANGE_TYPE)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            if error.reply_code != 406:
+                raise
+            log.info("exchange %s exists in another form; taking it as it is", self._exchange)
+            channel = connection.channel()
+            channel.exchange_declare(self._exchange, passive=True)
+        return channel
+
+    def _declare_queue(self, channel: BlockingChannel) -> str:
+        arguments = {"x-message-ttl": MESSAGE_TTL_MS, "x-max-length": 1_000_000}
+        if self._shared_queue:
+            arguments["x-expires"] = QUEUE_EXPIRES_MS
+            name = channel.queue_declare(self._shared_queue, durable=True, arguments=arguments).method.queue
+        else:
+            name = channel.queue_declare("", exclusive=True, arguments=arguments).method.queue
+        channel.queue_bind(name, self._exchange, routing_key="#")
+        return name

@@ -1,0 +1,37 @@
+"""Answers "which squids for this requester?" from the snapshot in memory. It never waits for anything."""
+
+from collections.abc import Sequence
+
+from shoal_common.heartbeat import CacheType, Upstream
+from shoal_server.ranking import Policy, Ranked, Relation, Requester, rank, relation, secrecy
+from shoal_server.snapshot import Listed, Locator, SnapshotKeeper
+
+ANY_TYPE = frozenset(CacheType)
+
+
+class Lookup:
+    """Joins snapshot, locator and policy; with `verify` off, squids that nobody has checked are told too."""
+
+    def __init__(self, keeper: SnapshotKeeper, locator: Locator, *, verify: bool) -> None:
+        self._keeper = keeper
+        self._locator = locator
+        self._verify = verify
+
+    def nearest(
+        self, address: str, service: Upstream = Upstream.BOTH, types: frozenset[CacheType] = ANY_TYPE
+    ) -> Sequence[Ranked]:
+        """All squids that a requester at `address` may use for `service`, best first."""
+        policy = Policy(verify=self._verify, types=types)
+        return rank(self._requester(address, service), self._keeper.current.listed, policy)
+
+    def everything(self, address: str) -> Sequence[tuple[Listed, bool]]:
+        """All squids that the requester may know of, verified or not, and whether each is on its own site."""
+        requester = self._requester(address, Upstream.BOTH)
+        return [
+            (one, relation(requester, one) is not Relation.OTHER)
+            for one in self._keeper.current.listed
+            if secrecy(requester, one) is None
+        ]
+
+    def _requester(self, address: str, service: Upstream) -> Requester:
+        return Requester(address, self._locator.locate(address), service)

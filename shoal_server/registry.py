@@ -1,0 +1,162 @@
+"""The one door to what is known of the squids: every heartbeat, verdict and expiry passes here.
+
+A squid is its endpoint (`squid_id`). A known endpoint under a new uuid is a restart; a known uuid at
+a new endpoint is a move, which keeps the history and starts verification anew. An orderly goodbye
+removes a squid at once.
+"""
+
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from shoal_common.heartbeat import AgentState, Heartbeat
+from shoal_server.squid import LivenessRules, Reach, Squid, Verification, squid_id
+
+LOAD_SMOOTHING_SECONDS = 180.0
+"""Time constant of the smoothed load: workers ask every 10 to 30 minutes, so faster load is noise."""
+
+log = logging.getLogger(__name__)
+
+
+class EventKind(StrEnum):
+    """What can happen to a squid."""
+
+    JOINED = "joined"
+    MOVED = "moved"
+    RESTARTED = "restarted"
+    LEFT = "left"
+    EXPIRED = "expired"
+    VERIFIED = "verified"
+    LOCAL = "local"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a squid at `at` (seconds since 1970); `detail` is for people."""
+
+    at: float
+    kind: EventKind
+    squid_id: str
+    detail: str = ""
+
+
+class Store(Protocol):
+    """Where squids are kept. Every method raises Unavailable when the store cannot be used now.
+
+    `put` writes what heartbeats say and never a verification; `put_verification` the reverse, so that
+    intake and verifier, maybe on two servers, cannot undo each other's work.
+    """
+
+    def version(self) -> int:
+        """A number that changes whenever anything was written."""
+
+    def squids(self) -> list[Squid]:
+        """All squids, in no order."""
+
+    def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
+        """Those of the ids that are known."""
+
+    def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
+        """Under which id each known agent uuid was last heard."""
+
+    def put(self, squids: Sequence[Squid], gone: Sequence[str], events: Sequence[Event]) -> None:
+        """Write squids as heard and remove the ids in `gone`, with the events, as one step."""
+
+    def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:
+        """Write a verification, unless the squid is gone."""
+
+    def expire(self, silent_since: float, at: float) -> list[str]:
+        """Remove squids last seen before `silent_since`, with an event each; returns their ids."""
+
+    def events(self, count: int) -> list[Event]:
+        """The newest events, newest first."""
+
+    def claim(self, name: str, seconds: float) -> bool:
+        """Take the named lock for so long; False if another server has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What may be done to the list of squids."""
+
+    store: Store
+    rules: LivenessRules
+
+    def hear(self, beats: Sequence[Heartbeat], now: float) -> None:
+        """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored."""
+        latest = {squid_id(beat): beat for beat in beats}
+        known = self.store.get(latest)
+        strangers = [beat.uuid for key, beat in latest.items() if key not in known]
+        former = self.store.ids_of(strangers) if strangers else {}
+        origins = self.store.get(former.values()) if former else {}
+        change = _Change([], [], [])
+        for key, beat in latest.items():
+            previous = known.get(key)
+            origin = origins.get(former.get(beat.uuid, ""))
+            if beat.state is AgentState.LEAVING:
+                change.leave(previous, now)
+            else:
+                change.hear(beat, previous, origin, now)
+        self.store.put(change.squids, change.gone, change.events)
+        for event in change.events:
+            log.info("%s %s %s", event.squid_id, event.kind.value, event.detail)
+
+    def record(self, squid: Squid, verification: Verification, now: float) -> None:
+        """Keep the outcome of a check; an event is made when its reach changed."""
+        events = []
+        if verification.reach is not squid.verification.reach and verification.reach in _REACH_EVENTS:
+            events.append(Event(now, _REACH_EVENTS[verification.reach], squid.id, verification.reason))
+            log.info("%s is %s: %s", squid.id, verification.reach.value, verification.reason)
+        self.store.put_verification(squid.id, verification, events)
+
+    def sweep(self, now: float) -> list[str]:
+        """Remove the squids that are dead; returns their ids."""
+        gone = self.store.expire(now - self.rules.dead_after, now)
+        for key in gone:
+            log.info("%s expired: silent for more than %g s", key, self.rules.dead_after)
+        return gone
+
+
+_REACH_EVENTS = {
+    Reach.GLOBAL: EventKind.VERIFIED,
+    Reach.LOCAL: EventKind.LOCAL,
+    Reach.FAILED: EventKind.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What one batch does to the store."""
+
+    squids: list[Squid]
+    gone: list[str]
+    events: list[Event]
+
+    def hear(self, beat: Heartbeat, previous: Squid | None, origin: Squid | None, now: float) -> None:
+        if previous:
+            squid = Squid(beat, previous.created, now, _smoothed(previous, beat, now), previous.verification)
+            if previous.beat.uuid != beat.uuid:
+                self.events.append(Event(now, EventKind.RESTARTED, squid.id, f"agent {beat.uuid}"))
+        elif origin:
+            squid = Squid(beat, origin.created, now, _smoothed(origin, beat, now))
+            self.gone.append(origin.id)
+            self.events.append(Event(now, EventKind.MOVED, squid.id, f"was {origin.id}"))
+        else:
+            squid = Squid(beat, now, now, beat.load)
+            self.events.append(Event(now, EventKind.JOINED, squid.id, beat.hostname))
+        self.squids.append(squid)
+
+    def leave(self, previous: Squid | None, now: float) -> None:
+        if previous:
+            self.gone.append(previous.id)
+            self.events.append(Event(now, EventKind.LEFT, previous.id, previous.beat.hostname))
+
+
+def _smoothed(previous: Squid, beat: Heartbeat, now: float) -> float:
+    """Exponential smoothing by elapsed time, so that the pace of heartbeats does not matter."""
+    weight = 1 - math.exp(-max(0.0, now - previous.seen) / LOAD_SMOOTHING_SECONDS)
+    return previous.load + weight * (beat.load - previous.load)

@@ -1,0 +1,183 @@
+"""The server's settings. Without any file they make a whole server in one process."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from shoal_common import kinds
+from shoal_common.amqp import compose_broker_url
+from shoal_common.hosts import HostPort
+from shoal_common.program import LogLevel
+from shoal_common.settings import Settings, Values, setting
+
+STRATUM_ONES = (
+    "http://cvmfs-stratum-one.cern.ch/cvmfs/atlas.cern.ch/.cvmfspublished",
+    "http://cernvmfs.gridpp.rl.ac.uk/cvmfs/atlas.cern.ch/.cvmfspublished",
+    "http://cvmfs-s1bnl.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
+    "http://cvmfs-s1fnal.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
+)
+_NO_FILE = kinds.optional(kinds.path(), "none")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings(Settings):
+    """See the sample file conf/shoal_server.conf, which is made from these declarations."""
+
+    listen: HostPort = setting(
+        "http",
+        HostPort("0.0.0.0", 8080),  # noqa: S104 - workers everywhere are to reach it
+        kinds.host_port(),
+        "Where the web server listens: lookups, WPAD, the status page. Port 0 picks a free one.",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        "http",
+        (),
+        kinds.several(kinds.network()),
+        "Reverse proxies whose X-Forwarded-For header is believed. From anyone else the header is ignored: "
+        "who could choose his address could choose his squids.",
+    )
+    amqp: str = setting(
+        "amqp",
+        "embedded://127.0.0.1:5672",
+        kinds.url("embedded", "amqp", "amqps"),
+        "Where heartbeats come from. embedded://HOST:PORT is a listener inside this server, with nothing to "
+        "install; amqp://user:password@host:port,host:port/vhost is RabbitMQ, amqps:// the same with TLS.",
+        key="url",
+    )
+    exchange: str = setting(
+        "amqp",
+        "shoal",
+        kinds.text("a name without blanks", r"[!-~]{1,127}"),
+        "The exchange that agents publish to; deployed agents use shoal.",
+        was=("rabbitmq.amqp_exchange",),
+    )
+    queue: str = setting(
+        "amqp",
+        "",
+        kinds.text("a name without blanks", r"[!-~]{0,127}"),
+        "The RabbitMQ queue that several servers share. Empty: shoal-heartbeats with a Redis store, a queue "
+        "of this server's own with the memory store.",
+    )
+    ca_file: Path | None = setting(
+        "amqp",
+        None,
+        _NO_FILE,
+        "Certificates (PEM) of the authorities that may vouch for the broker. Empty: the system's.",
+    )
+    cert_file: Path | None = setting(
+        "amqp", None, _NO_FILE, "This server's own certificate (PEM), if the broker asks for one."
+    )
+    key_file: Path | None = setting("amqp", None, _NO_FILE, "The key of cert_file (PEM).")
+    store: str = setting(
+        "store",
+        "memory://",
+        kinds.url("memory", "redis", "rediss", "unix"),
+        "Where squids are kept. memory:// is this process alone; redis://host:port/0 joins several servers.",
+        key="url",
+    )
+    suspect_after: float = setting(
+        "squids",
+        90.0,
+        kinds.number(1, 86400, "seconds"),
+        "Silence after which a squid is shown as suspect (three missed heartbeats).",
+    )
+    dead_after: float = setting(
+        "squids",
+        180.0,
+        kinds.number(1, 86400, "seconds"),
+        "Silence after which a squid is no longer listed: six heartbeats of a deployed agent.",
+        was=("squid.squid_inactive_time", "cache.cache_inactive_time"),
+    )
+    verify: bool = setting(
+        "verification",
+        True,
+        kinds.yes_no(),
+        "Whether squids are tried before workers are told of them. No: whatever is heard is listed.",
+        key="enabled",
+        was=("squid.squid_verification", "cache.cache_verification"),
+    )
+    verify_interval: float = setting(
+        "verification",
+        300.0,
+        kinds.number(1, 86400, "seconds"),
+        "Time between two checks of a good squid. After a failure it is tried again sooner.",
+        key="interval",
+        was=("squid.squid_verify_interval", "cache.cache_verify_interval"),
+    )
+    verify_timeout: float = setting(
+        "verification",
+        5.0,
+        kinds.number(0.1, 60, "seconds"),
+        "How long one fetch through a squid may take.",
+        key="timeout",
+    )
+    cvmfs_urls: tuple[str, ...] = setting(
+        "verification",
+        STRATUM_ONES,
+        kinds.several(kinds.url("http")),
+        "CVMFS objects (.cvmfspublished or .cvmfswhitelist) to fetch through squids: several, on several "
+        "hosts that sites allow through their squids, since an origin's outage must not look like a squid's.",
+    )
+    frontier_urls: tuple[str, ...] = setting(
+        "verification",
+        (),
+        kinds.several(kinds.url("http")),
+        "Frontier servlets (http://host:port/servlet) to query through caches that serve Frontier alone.",
+    )
+    geoip: tuple[Path, ...] = setting(
+        "geo",
+        (),
+        kinds.several(kinds.path()),
+        "City databases (.mmdb: GeoLite2, GeoIP2, DB-IP), the first that knows an address counts.",
+        key="databases",
+    )
+    locations: Path | None = setting(
+        "geo",
+        None,
+        _NO_FILE,
+        "The operator's own location table (CSV: network,site,latitude,longitude[,city,country_code]); it "
+        "stands above the databases and places private networks.",
+    )
+    log_level: LogLevel = setting(
+        "logging",
+        LogLevel.INFO,
+        kinds.one_of(LogLevel),
+        "How much is logged, on stderr.",
+        key="level",
+        was=("logging.logging_level",),
+    )
+
+    DEAD: ClassVar[Mapping[str, str]] = {
+        **{
+            f"{section}.{prefix}_{key}": reason
+            for section, prefix in (("squid", "squid"), ("cache", "cache"))
+            for key, reason in {
+                "cleanse_interval": "silent squids are found at once",
+                "max_load": "each squid's own capacity counts; 1 Gb/s if it does not say",
+                "verified_default": "a squid is verified when it has been checked",
+                "loadconstant": "squids are ranked by effective kilometres",
+                "distloadweight": "squids are ranked by effective kilometres",
+            }.items()
+        },
+        "general.shoal_dir": "the server needs no directory of its own",
+        "general.geolitecity_path": "name the file in [geo] databases",
+        "general.geolitecity_url": "the server fetches no database by itself",
+        "general.geolitecity_update": "the server fetches no database by itself",
+        "general.geolitecity_update_time": "the server fetches no database by itself",
+        "general.geodomain_path": "sites come from [geo] locations",
+        "rabbitmq.amqp_virtual_host": "write the virtual host at the end of [amqp] url",
+        "rabbitmq.amqp_exchange_type": "agents need a topic exchange",
+        "rabbitmq.use_ssl": "write amqps:// in [amqp] url",
+        "rabbitmq.amqp_ca_cert": "it is [amqp] ca_file with an amqps:// url",
+        "rabbitmq.amqp_client_cert": "it is [amqp] cert_file with an amqps:// url",
+        "rabbitmq.amqp_client_key": "it is [amqp] key_file with an amqps:// url",
+        "webpy.webpy_cache": "pages are served by Flask",
+        "logging.log_file": "logs go to stderr; let the service manager keep them",
+        "error.error_reconnect_time": "reconnection backs off by itself",
+        "error.error_reconnect_attempts": "reconnection never gives up",
+    }
+
+    @classmethod
+    def compose(cls, values: Values) -> tuple[Values, list[str]]:
+        return compose_broker_url(values)

@@ -1,0 +1,81 @@
+"""An immutable picture of all listed squids: what lookups and pages read, so that they never wait.
+
+The keeper makes a new picture when the store has changed. When the store is away it keeps the last
+one and says since when: old knowledge of squids is worth more to a worker than none.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from shoal_common.errors import Unavailable
+from shoal_server.registry import Store
+from shoal_server.squid import Place, Squid
+
+REFRESH_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class Locator(Protocol):
+    """Knows where addresses are."""
+
+    def locate(self, address: str) -> Place | None:
+        """The place of an address, or None. Reads memory or a mapped file, never the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A squid and where it is."""
+
+    squid: Squid
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All squids at the moment `made` (seconds since 1970)."""
+
+    listed: tuple[Listed, ...]
+    made: float
+
+
+class SnapshotKeeper:
+    """Holds the present snapshot; `run` keeps it fresh."""
+
+    def __init__(self, store: Store, locator: Locator) -> None:
+        self._store = store
+        self._locator = locator
+        self._version: int | None = None
+        self.current = Snapshot((), 0.0)
+        self.stale_since: float | None = None
+
+    def refresh(self, now: float) -> None:
+        """Take a new picture if the store has changed; if the store is away, note since when."""
+        try:
+            version = self._store.version()
+            if version != self._version:
+                squids = self._store.squids()
+                self.current = Snapshot(tuple(Listed(s, self._place(s)) for s in squids), now)
+                self._version = version
+        except Unavailable as error:
+            if self.stale_since is None:
+                log.warning("answering from the snapshot of %d squids: %s", len(self.current.listed), error)
+                self.stale_since = now
+        else:
+            if self.stale_since is not None:
+                log.warning("the store is back after %.0f s", now - self.stale_since)
+            self.stale_since = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Refresh until told to stop."""
+        while not stop.is_set():
+            self.refresh(time.time())
+            stop.wait(REFRESH_SECONDS)
+
+    def _place(self, squid: Squid) -> Place | None:
+        """The operator may have placed either address; the public one is the better key to a database."""
+        addresses = (squid.public_address, squid.beat.private_ip, squid.beat.ipv6)
+        return next((place for a in addresses if a and (place := self._locator.locate(a))), None)

@@ -1,0 +1,173 @@
+"""What the server knows about one squid, and nothing of any one request."""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from shoal_common.heartbeat import Heartbeat
+
+DEFAULT_MAX_LOAD = 122_000.0
+"""kB/s: a 1 Gb/s interface, what deployed agents and servers assume when a squid does not say."""
+
+
+class Liveness(StrEnum):
+    """How recently a squid was heard."""
+
+    ALIVE = "alive"
+    SUSPECT = "suspect"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessRules:
+    """After how many seconds of silence a squid is suspect, and dead."""
+
+    suspect_after: float = 90.0
+    dead_after: float = 180.0
+
+
+class Reach(StrEnum):
+    """Who can use a squid, as far as this server could find out."""
+
+    UNVERIFIED = "unverified"
+    GLOBAL = "global"
+    LOCAL = "local"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The outcome of the checks so far.
+
+    `checked` is when the last check ended, `due` when the next one may start (seconds since 1970);
+    `failures` counts checks in a row that went against the squid.
+    """
+
+    reach: Reach = Reach.UNVERIFIED
+    reason: str = "not checked yet"
+    checked: float | None = None
+    due: float = 0.0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an address is, in degrees; `site` is the operator's name for it (location table alone)."""
+
+    latitude: float
+    longitude: float
+    site: str | None = None
+    city: str | None = None
+    country_code: str | None = None
+    country_name: str | None = None
+    continent: str | None = None
+
+    def geo_data(self) -> Mapping[str, str | float | None]:
+        """The keys of the legacy `geo_data` that we know."""
+        return {
+            "city": self.city,
+            "latitude": self.latitude,
+            "longitude": self.longitude,
+            "country_code": self.country_code,
+            "country_name": self.country_name,
+            "continent": self.continent,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Squid:
+    """One squid: what it last said, and what the server added.
+
+    `created` and `seen` are the server's clock (seconds since 1970) at its first and last heartbeat;
+    `load` is its load smoothed over minutes (kB/s).
+    """
+
+    beat: Heartbeat
+    created: float
+    seen: float
+    load: float
+    verification: Verification = Verification()
+
+    @property
+    def id(self) -> str:
+        return squid_id(self.beat)
+
+    @property
+    def public_address(self) -> str | None:
+        """The IPv4 address at which the outside finds it."""
+        return self.beat.public_ip or self.beat.external_ip
+
+    @property
+    def address(self) -> str:
+        """The address at which this server can best try it."""
+        return self.public_address or self.beat.private_ip or self.beat.ipv6 or self.beat.hostname
+
+    @property
+    def private_only(self) -> bool:
+        """Whether nobody outside its own network can find it."""
+        return self.public_address is None and self.beat.ipv6 is None
+
+    @property
+    def max_load(self) -> float:
+        """What its interface can send (kB/s)."""
+        return self.beat.max_load or DEFAULT_MAX_LOAD
+
+    @property
+    def utilisation(self) -> float:
+        """Smoothed load over capacity; 1 is full, more is possible where max_load is understated."""
+        return self.load / self.max_load
+
+    @property
+    def clock_skew(self) -> float:
+        """How far its clock is behind ours (s), the message's way included; never a reason to refuse it."""
+        return self.seen - self.beat.timestamp
+
+    def liveness(self, now: float, rules: LivenessRules) -> Liveness:
+        """Whether it is still heard, by the server's clock alone."""
+        silence = now - self.seen
+        if silence > rules.dead_after:
+            return Liveness.DEAD
+        return Liveness.SUSPECT if silence > rules.suspect_after else Liveness.ALIVE
+
+    def with_verification(self, verification: Verification) -> "Squid":
+        return replace(self, verification=verification)
+
+
+def squid_id(beat: Heartbeat) -> str:
+    """A squid is the endpoint it advertises: restarts, new uuids and new names do not make another.
+
+    Behind a NAT several squids share one external address, so there the private address belongs to
+    the identity; without any public address it is all there is.
+    """
+    inside = beat.private_ip or beat.ipv6
+    if beat.public_ip:
+        return f"{beat.public_ip}:{beat.port}"
+    if beat.external_ip:
+        return f"{beat.external_ip}:{beat.port}" + (f"/{inside}" if inside else "")
+    return f"[{inside}]:{beat.port}" if inside and ":" in inside else f"{inside}:{beat.port}"
+
+
+_SITE_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "fc00::/7",
+        "::1/128",
+    )
+)
+
+
+def is_site_local(address: str) -> bool:
+    """Whether an address means something inside one site alone (RFC 1918, 4193, 6598, loopback)."""
+    parsed = ipaddress.ip_address(address)
+    return any(parsed in network for network in _SITE_NETWORKS if network.version == parsed.version)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is the machine's own."""
+    return ipaddress.ip_address(address).is_loopback

@@ -1,0 +1,1 @@
+"""Where squids are kept: in this process, or in Redis for several servers. One contract, tested for both."""

@@ -1,0 +1,84 @@
+"""The store of a single server: plain dictionaries under a lock. A restart starts empty."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from shoal_server.registry import Event, EventKind
+from shoal_server.squid import Squid, Verification
+
+MAX_EVENTS = 10_000
+
+
+class MemoryStore:
+    """Keeps everything in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._version = 0
+        self._squids: dict[str, Squid] = {}
+        self._ids: dict[str, str] = {}
+        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._claims: dict[str, float] = {}
+
+    def version(self) -> int:
+        return self._version
+
+    def squids(self) -> list[Squid]:
+        with self._lock:
+            return list(self._squids.values())
+
+    def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
+        with self._lock:
+            return {key: self._squids[key] for key in ids if key in self._squids}
+
+    def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
+        with self._lock:
+            return {uuid: self._ids[uuid] for uuid in uuids if uuid in self._ids}
+
+    def put(self, squids: Sequence[Squid], gone: Sequence[str], events: Sequence[Event]) -> None:
+        with self._lock:
+            for key in gone:
+                self._forget(key)
+            for squid in squids:
+                known = self._squids.get(squid.id)
+                self._squids[squid.id] = squid.with_verification(known.verification) if known else squid
+                if known and known.beat.uuid != squid.beat.uuid:
+                    self._ids.pop(known.beat.uuid, None)
+                self._ids[squid.beat.uuid] = squid.id
+            self._events.extend(events)
+            self._version += 1
+
+    def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:
+        with self._lock:
+            if known := self._squids.get(squid_id):
+                self._squids[squid_id] = known.with_verification(verification)
+                self._events.extend(events)
+                self._version += 1
+
+    def expire(self, silent_since: float, at: float) -> list[str]:
+        with self._lock:
+            gone = [key for key, squid in self._squids.items() if squid.seen < silent_since]
+            for key in gone:
+                self._events.append(Event(at, EventKind.EXPIRED, key, self._squids[key].beat.hostname))
+                self._forget(key)
+            self._version += bool(gone)
+            return gone
+
+    def events(self, count: int) -> list[Event]:
+        with self._lock:
+            return list(reversed(self._events))[:count]
+
+    def claim(self, name: str, seconds: float) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            if self._claims.get(name, 0.0) > now:
+                return False
+            self._claims = {key: until for key, until in self._claims.items() if until > now}
+            self._claims[name] = now + seconds
+            return True
+
+    def _forget(self, key: str) -> None:
+        if squid := self._squids.pop(key, None):
+            self._ids.pop(squid.beat.uuid, None)

@@ -1,0 +1,166 @@
+"""Checks squids by fetching real objects through them.
+
+A squid is asked for an object from each origin in turn until one answer settles it. When the squid
+fails to deliver, the same object is fetched straight from the origin: if that fails too, the origin
+(or our own way out) is at fault and the squid's state does not change. One failure never unlists a
+squid that was good; a squid that failed is tried again, ever more rarely, and comes back by itself.
+"""
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from shoal_common.errors import Unavailable
+from shoal_common.heartbeat import Upstream
+from shoal_common.hosts import HostPort
+from shoal_common.probe import Outcome, Target, Verdict, probe
+from shoal_server.registry import Registry
+from shoal_server.snapshot import SnapshotKeeper
+from shoal_server.squid import Reach, Squid, Verification
+
+POLL_SECONDS = 0.2
+CONTROL_SECONDS = 10.0
+"""How long an answer about an origin itself is believed."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """What is fetched through squids, by service."""
+
+    cvmfs: tuple[Target, ...]
+    frontier: tuple[Target, ...]
+
+    def of(self, upstream: Upstream) -> tuple[Target, ...]:
+        """The objects that a squid for `upstream` should be able to deliver."""
+        return self.frontier if upstream is Upstream.FRONTIER else self.cvmfs
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRules:
+    """Seconds between checks and after a first failure; failures that unlist; seconds a fetch may take."""
+
+    interval: float = 300.0
+    retry: float = 10.0
+    failures: int = 3
+    timeout: float = 5.0
+
+
+def conclude(
+    before: Verification, verdict: Verdict | None, rules: CheckRules, *, private_only: bool, now: float
+) -> Verification:
+    """The squid's state after a check that ended with `verdict` (None: no origin could be judged by).
+
+    A check against it counts as a failure; after `rules.failures` in a row a squid that was good is
+    no longer offered, and one that never was good is not offered from the first. A private-only
+    squid that we cannot reach may well serve its own site.
+    """
+    if verdict is None:
+        return Verification(before.reach, "no origin could be reached to check it by", now, now + rules.retry)
+    if verdict.outcome is Outcome.GOOD:
+        return Verification(Reach.GLOBAL, verdict.reason, now, now + rules.interval)
+    if verdict.outcome is Outcome.DENIED:
+        return Verification(Reach.LOCAL, verdict.reason, now, now + rules.interval)
+    failures = before.failures + 1
+    due = now + min(rules.interval, rules.retry * 2 ** (failures - 1))
+    if private_only and verdict.outcome is Outcome.UNREACHABLE and before.reach is not Reach.GLOBAL:
+        return Verification(Reach.LOCAL, verdict.reason, now, due, failures)
+    was_good = before.reach in (Reach.GLOBAL, Reach.LOCAL)
+    reach = before.reach if was_good and failures < rules.failures else Reach.FAILED
+    return Verification(reach, verdict.reason, now, due, failures)
+
+
+class Verifier:
+    """Finds the squids whose check is due and checks them, a bounded number at once."""
+
+    def __init__(
+        self,
+        keeper: SnapshotKeeper,
+        registry: Registry,
+        origins: Origins,
+        rules: CheckRules,
+        *,
+        workers: int = 16,
+        probe: Callable[..., Verdict] = probe,
+    ) -> None:
+        self._keeper = keeper
+        self._registry = registry
+        self._origins = origins
+        self._rules = rules
+        self._probe = probe
+        self._workers = workers
+        self._due: queue.SimpleQueue[Squid] = queue.SimpleQueue()
+        self._in_hand: set[str] = set()
+        self._controls: dict[str, tuple[float, bool]] = {}
+        self._lock = threading.Lock()
+
+    def run(self, stop: threading.Event) -> None:
+        """Check until told to stop; checks in hand are dropped then, since nothing is half done by them."""
+        for number in range(self._workers):
+            threading.Thread(target=self._work, name=f"verifier-{number}", daemon=True).start()
+        while not stop.wait(POLL_SECONDS):
+            self.queue_due(time.time())
+
+    def queue_due(self, now: float) -> None:
+        """Hand every squid whose check is due to the workers."""
+        for listed in self._keeper.current.listed:
+            squid = listed.squid
+            with self._lock:
+                if squid.verification.due > now or squid.id in self._in_hand:
+                    continue
+                self._in_hand.add(squid.id)
+            self._due.put(squid)
+
+    def _work(self) -> None:
+        while True:
+            squid = self._due.get()
+            try:
+                if self._registry.store.claim(f"verify:{squid.id}", self._claim_seconds):
+                    self.check(squid)
+            except Unavailable as error:
+                log.info("check of %s put off: %s", squid.id, error)
+            except Exception:  # a defect met by one squid must not end the checks of all others
+                log.exception("check of %s went wrong", squid.id)
+            finally:
+                with self._lock:
+                    self._in_hand.discard(squid.id)
+
+    def check(self, squid: Squid) -> None:
+        """Check one squid now and record the outcome."""
+        verdict = self._verdict(squid, self._origins.of(squid.beat.upstream))
+        now = time.time()
+        after = conclude(squid.verification, verdict, self._rules, private_only=squid.private_only, now=now)
+        self._registry.record(squid, _jittered(after, now), now)
+
+    @property
+    def _claim_seconds(self) -> float:
+        """Long enough that a second server does not check beside us, short enough to take over from us."""
+        return 2 * self._rules.timeout
+
+    def _verdict(self, squid: Squid, targets: Sequence[Target]) -> Verdict | None:
+        """The first answer that says something of the squid itself."""
+        proxy = HostPort(squid.address, squid.beat.port)
+        for target in random.sample(targets, len(targets)):
+            verdict = self._probe(proxy, target, timeout=self._rules.timeout, fresh=True)
+            if verdict.outcome in (Outcome.GOOD, Outcome.DENIED) or self._origin_works(target):
+                return verdict
+        return None
+
+    def _origin_works(self, target: Target) -> bool:
+        known = self._controls.get(target.url)
+        if known and known[0] > time.monotonic():
+            return known[1]
+        works = self._probe(None, target, timeout=self._rules.timeout).good
+        self._controls[target.url] = (time.monotonic() + CONTROL_SECONDS, works)
+        return works
+
+
+def _jittered(verification: Verification, now: float) -> Verification:
+    """Up to a tenth earlier, so that squids that joined together are not checked together for ever."""
+    wait = (verification.due - now) * random.uniform(0.9, 1.0)  # noqa: S311 - spreads checks, guards nothing
+    return replace(verification, due=now + wait)

@@ -1,0 +1,27 @@
+"""`/healthz`: is the process well, and what does it lack?"""
+
+import time
+
+from flask import Blueprint, Response, jsonify
+
+from shoal_server.web.backend import Backend
+
+
+def blueprint(backend: Backend) -> Blueprint:
+    routes = Blueprint("health", __name__)
+
+    @routes.get("/healthz")
+    def healthz() -> Response:
+        """Always 200 while lookups are answered: a server that lacks its broker or store still serves."""
+        stale_since = backend.keeper.stale_since
+        connected = backend.connected()
+        return jsonify(
+            status="ok" if connected and stale_since is None else "degraded",
+            intake="connected" if connected else "away",
+            store="ok" if stale_since is None else "away",
+            stale_seconds=0 if stale_since is None else round(time.time() - stale_since, 1),
+            squids=len(backend.keeper.current.listed),
+            heartbeats=dict(backend.heartbeats()),
+        )
+
+    return routes

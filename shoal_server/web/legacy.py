@@ -1,0 +1,86 @@
+"""The answers that deployed clients read: `/nearest` and its kin, and `/all`.
+
+Routes and statuses are those of the servers before this one (docs/rest.md): the number may follow
+with or without a slash, a trailing slash is allowed, and "nothing found" is the body `null` with 200.
+"""
+
+from collections.abc import Iterable
+
+from flask import Blueprint, Response, request
+
+from shoal_common.heartbeat import CacheType, Upstream
+from shoal_common.listing import ListedCache, encode
+from shoal_server.lookup import ANY_TYPE
+from shoal_server.ranking import Ranked
+from shoal_server.snapshot import Listed
+from shoal_server.squid import Reach
+from shoal_server.web.backend import Backend, requester_address
+
+DEFAULT_COUNT = 5
+SQUIDS = frozenset({CacheType.SQUID})
+"""A Varnish is no forward proxy; clients that do not say what they want are told of squids."""
+
+SERVICES = {
+    "nearest": (Upstream.BOTH, SQUIDS),
+    "nearestverified": (Upstream.BOTH, SQUIDS),
+    "nearestcvmfs": (Upstream.CVMFS, ANY_TYPE),
+    "nearestconditions": (Upstream.FRONTIER, ANY_TYPE),
+}
+
+
+def blueprint(backend: Backend) -> Blueprint:
+    routes = Blueprint("legacy", __name__)
+
+    def nearest(count: int = DEFAULT_COUNT) -> Response:
+        name = str(request.endpoint).rpartition(".")[2]
+        service, types = SERVICES[name]
+        ranked = backend.lookup.nearest(requester_address(request, backend.trusted_proxies), service, types)
+        return _json(listed_cache(one.listed, local=one.local, ranked=one) for one in _told(ranked)[:count])
+
+    def everything(count: int = 0) -> Response:
+        """The number is part of the deployed route and has never meant anything."""
+        found = backend.lookup.everything(requester_address(request, backend.trusted_proxies))
+        return _json(listed_cache(listed, local=local) for listed, local in found if _has_ipv4(listed))
+
+    for name in SERVICES:
+        for rule in (f"/{name}", f"/{name}<int:count>", f"/{name}/<int:count>"):
+            routes.add_url_rule(rule, name, nearest, strict_slashes=False)
+    for rule in ("/all", "/all<int:count>", "/all/<int:count>"):
+        routes.add_url_rule(rule, "all", everything, strict_slashes=False)
+    return routes
+
+
+def _told(ranked: Iterable[Ranked]) -> list[Ranked]:
+    return [one for one in ranked if _has_ipv4(one.listed)]
+
+
+def _has_ipv4(listed: Listed) -> bool:
+    """Deployed clients build `http://ADDRESS:PORT` from what they get, which no IPv6 address survives."""
+    return bool(listed.squid.public_address or listed.squid.beat.private_ip)
+
+
+def listed_cache(listed: Listed, *, local: bool, ranked: Ranked | None = None) -> ListedCache:
+    """A squid as the legacy answer shows it; its private address is told to its own site alone."""
+    squid = listed.squid
+    return ListedCache(
+        hostname=squid.beat.hostname,
+        port=squid.beat.port,
+        public_ip=squid.public_address,
+        private_ip=squid.beat.private_ip if local else None,
+        external_ip=squid.beat.external_ip,
+        created=squid.created,
+        last_active=squid.seen,
+        load=squid.beat.load,
+        max_load=squid.max_load,
+        verified=squid.verification.reach in (Reach.GLOBAL, Reach.LOCAL),
+        global_access=squid.verification.reach is Reach.GLOBAL,
+        local=local,
+        cache_type=squid.beat.cache_type,
+        upstream=squid.beat.upstream,
+        geo=listed.place.geo_data() if listed.place else {},
+        distance=ranked.effective_km if ranked else None,
+    )
+
+
+def _json(caches: Iterable[ListedCache]) -> Response:
+    return Response(encode(list(caches)), mimetype="application/json")
