@@ -82,7 +82,7 @@ def build(settings: ServerSettings) -> Server:
         http=HttpServer(create_app(backend), settings.listen),
         intake=intake,
         keeper=keeper,
-        sweeper=Sweeper(registry, lambda: intake.connected),
+        sweeper=Sweeper(registry, lambda: intake.connected and keeper.stale_since is None),
         verifier=_verifier(settings, keeper, registry) if settings.verify else None,
     )
 

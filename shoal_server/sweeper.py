@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """`connected` tells whether heartbeats can reach the server at the moment."""
+    """`hears` tells whether a heartbeat would now be noted: intake link and store both up."""
 
-    def __init__(self, registry: Registry, connected: Callable[[], bool]) -> None:
+    def __init__(self, registry: Registry, hears: Callable[[], bool]) -> None:
         self._registry = registry
-        self._connected = connected
+        self._hears = hears
         self._hearing = Hearing()
 
     def run(self, stop: threading.Event) -> None:
@@ -29,9 +29,9 @@ class Sweeper:
 
     def sweep(self, now: float) -> None:
         """Expire what is dead by now; while we are deaf, or the store is away, nothing expires."""
-        before, self._hearing = self._hearing, self._hearing.after(self._connected(), now)
+        before, self._hearing = self._hearing, self._hearing.after(self._hears(), now)
         if before.since is not None and self._hearing.since is None:
-            log.warning("the intake link is down: no squid expires until it has been back for a while")
+            log.warning("heartbeats cannot be noted: no squid expires until they could be again for a while")
         if self._hearing.believes_silence(now, self._registry.rules.dead_after):
             try:
                 self._registry.sweep(now)

@@ -24,8 +24,8 @@ BATCH = 100
 BATCH_SECONDS = 0.05
 RETRY_SECONDS = 30.0
 QUEUE_EXPIRES_MS = 24 * 3600 * 1000
-MESSAGE_TTL_MS = 180 * 1000
-"""A heartbeat older than this says nothing of the present."""
+MESSAGE_TTL_MS = 60 * 1000
+"""A heartbeat that waited longer has a successor, and would only make a dead squid look alive."""
 
 log = logging.getLogger(__name__)
 
