@@ -6,14 +6,14 @@ any other way is refused by the broker (406) while an older server lives.
 
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import pika
 
 from shoal_common.errors import SettingsError
-from shoal_common.hosts import HostPort
+from shoal_common.hosts import HostPort, redacted
 from shoal_common.settings import Values
 from shoal_common.version import VERSION
 
@@ -40,7 +40,7 @@ class Broker:
 
     hosts: tuple[HostPort, ...]
     user: str
-    password: str
+    password: str = field(repr=False)
     vhost: str
     secure: bool
     tls: Tls
@@ -52,11 +52,11 @@ class Broker:
         Ports default to 5672 (5671 for amqps), the user to guest, an absent path to the vhost `/`.
         Raises SettingsError.
         """
-        parts = urlsplit(url)
-        secure = parts.scheme == "amqps"
-        credentials, _, places = parts.netloc.rpartition("@")
-        user, _, password = credentials.partition(":")
         try:
+            parts = urlsplit(url)
+            secure = parts.scheme == "amqps"
+            credentials, _, places = parts.netloc.rpartition("@")
+            user, _, password = credentials.partition(":")
             hosts = tuple(HostPort.parse(place, 5671 if secure else 5672) for place in places.split(","))
         except ValueError as error:
             raise SettingsError([f"{redacted(url)}: {error}"]) from None
@@ -95,14 +95,6 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
         files = ", ".join(str(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
         raise SettingsError([f"TLS: cannot use {files}: {error}"]) from None
     return context
-
-
-def redacted(url: str) -> str:
-    """The URL without its password, fit for a log."""
-    parts = urlsplit(url)
-    credentials, at, place = parts.netloc.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    return parts._replace(netloc=f"{user}{colon}{'***' if colon else ''}{at}{place}").geturl()
 
 
 _OLD_BROKER_KEYS = ("amqp_server_url", "amqp_port", "use_credentials", "amqp_username", "amqp_password")

@@ -98,7 +98,7 @@ class Heartbeat:
             "private_ip": self.private_ip,
             "external_ip": self.external_ip,
             "ipv6": self.ipv6,
-            "max_load": None if self.max_load is None else round(self.max_load),
+            "max_load": None if self.max_load is None else max(1, round(self.max_load)),
             "interval": self.interval,
             "agent": self.agent,
         }

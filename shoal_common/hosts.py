@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Self
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-# A name's last label holds a letter (RFC 3696 section 2): 10.1.2.3.4 and 999.1.1.1 are no names.
-_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?=[0-9_-]*[A-Za-z]){_LABEL}")
+# A name's last label holds a letter (RFC 3696 section 2): 10.1.2.3.4 and 999.1.1.1 are no names. Nor is
+# 0x7f000001, which resolvers and browsers take for 127.0.0.1 (WHATWG URL, "ends in a number").
+_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!0[xX][0-9A-Fa-f]*\Z)(?=[0-9_-]*[A-Za-z]){_LABEL}")
 
 
 def is_host_name(text: str) -> bool:
@@ -74,6 +75,11 @@ class HostPort:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def redacted(text: str) -> str:
+    """`text` with `***` for the password of a URL in it, whatever characters that holds: fit for a log."""
+    return re.sub(r"(://[^:@/\s]*):.*@", r"\1:***@", text, flags=re.DOTALL)
 
 
 def host_text(text: str) -> str:

@@ -43,7 +43,11 @@ def number(least: float, most: float, unit: str) -> Kind:
             raise ValueError(value)
         return result
 
-    return Kind(parse, f"a number of {unit} from {least:g} to {most:g}", lambda value: f"{value:g}")
+    return Kind(
+        parse,
+        f"a number of {unit} from {least:g} to {most:g}",
+        lambda value: repr(float(value)).removesuffix(".0"),
+    )
 
 
 def whole(least: int, most: int, unit: str = "") -> Kind:
@@ -107,6 +111,9 @@ def url(*schemes: str) -> Kind:
     def parse(value: str) -> str:
         parts = urlsplit(value)
         if parts.scheme not in schemes or not re.fullmatch(r"[!-~]+", value):
+            raise ValueError(value)
+        # The others may lack a host (memory://) or name several (amqp://a,b).
+        if parts.scheme in ("http", "https") and not (parts.hostname and parts.port != 0):
             raise ValueError(value)
         return value
 

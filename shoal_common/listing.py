@@ -1,7 +1,7 @@
 """The JSON answer of `/nearest` and `/all`, both directions.
 
 Deployed clients read it with regular expressions, so its text matters, not its meaning alone: `": "`
-after each key, all watched keys in each entry, none of them last or anywhere else, `local` null or
+after each key, all watched keys in each entry and nowhere else, `local` null or
 true, IPv4 only, no comma in a scalar string (docs/rest.md has the rules). `encode` keeps them all.
 """
 
@@ -165,7 +165,7 @@ def _host(entry: Mapping[str, Any]) -> str:
     if not isinstance(value, str):
         raise ValueError("hostname is not a string")
     try:
-        return host_text(value)
+        return host_text(value.removesuffix("."))
     except ValueError:
         raise ValueError(f"hostname: {value[:60]!r} is no host name") from None
 

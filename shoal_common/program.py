@@ -33,6 +33,7 @@ def command_line(name: str, description: str, declared: type[Settings]) -> argpa
     """A parser with `--config`, `--version` and a flag for every setting."""
     parser = argparse.ArgumentParser(
         prog=name,
+        allow_abbrev=False,
         description=description,
         epilog="Each setting is a flag, an environment variable and a key of the file; "
         "the flag wins over the environment, the environment over the file.",

@@ -5,13 +5,14 @@ trims no blanks, understands no quotes, and takes an empty group for a dead prox
 sent whole sites to DIRECT. So what is written here is written to the character.
 """
 
+import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from shoal_common.errors import InvalidProxyList
-from shoal_common.hosts import HostPort, host_text
+from shoal_common.hosts import HostPort, host_text, port_number
 
 DIRECT = "DIRECT"
 AUTO = "auto"
@@ -33,10 +34,20 @@ def proxy_url(text: str) -> str:
         raise InvalidProxyList(f"{text!r} is no proxy: http://host:port, DIRECT or auto")
     scheme, user, place = match.groups()
     try:
-        address = str(HostPort.parse(place)) if re.search(r":[0-9]+\Z", place) else host_text(place)
+        address = _address(place)
     except ValueError as error:
         raise InvalidProxyList(f"{text!r} is no proxy: {error}") from None
     return f"{scheme or 'http'}://{user + '@' if user else ''}{address}"
+
+
+def _address(place: str) -> str:
+    if re.search(r":[0-9]+\Z", place):
+        parsed = HostPort.parse(place)
+        port_number(parsed.port)
+        return str(parsed)
+    if place.startswith("[") and place.endswith("]"):
+        return f"[{ipaddress.IPv6Address(place[1:-1])}]"
+    return host_text(place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +58,17 @@ class ProxyList:
 
     @classmethod
     def of(cls, groups: Iterable[Sequence[str]]) -> Self:
-        """From groups of members in any accepted spelling; repeats and empty groups are left out."""
+        """From groups of members in any accepted spelling; repeats and empty groups are left out.
+
+        Raises InvalidProxyList for a member that is no proxy, and for `auto` inside a `|` group,
+        which CVMFS would take for a host.
+        """
         seen: set[str] = set()
         kept: list[tuple[str, ...]] = []
         for group in groups:
             members = [proxy_url(member) for member in group]
+            if AUTO in members and len(members) > 1:
+                raise InvalidProxyList("auto must be a group of its own")
             fresh = tuple(dict.fromkeys(member for member in members if member not in seen))
             seen.update(fresh)
             if fresh:
@@ -62,13 +79,10 @@ class ProxyList:
     def parse(cls, text: str) -> Self:
         """Read a chain as people write it: blanks around members and empty groups do no harm here.
 
-        Raises InvalidProxyList for a member that is no proxy, and for `auto` inside a `|` group,
-        which CVMFS would take for a host.
+        Raises InvalidProxyList as `of` does.
         """
         groups = [[member.strip() for member in group.split("|")] for group in text.split(";")]
         filled = [[member for member in group if member] for group in groups]
-        if any(AUTO in group and len(group) > 1 for group in filled):
-            raise InvalidProxyList("auto must be a group of its own")
         return cls.of(filled)
 
     def then(self, other: "ProxyList") -> "ProxyList":
@@ -92,6 +106,8 @@ class ProxyList:
     def to_frontier(self) -> str:
         """`(proxyurl=…)` for the first 24 proxies.
 
-        DIRECT and auto are left out: the Frontier client would take them for host names.
+        DIRECT and auto are left out: the Frontier client would take them for host names. It speaks
+        plain HTTP to a proxy, so https proxies are left out too.
         """
-        return "".join(f"(proxyurl={proxy})" for proxy in self.proxies[:FRONTIER_MAX_PROXIES])
+        plain = [proxy for proxy in self.proxies if proxy.startswith("http://")]
+        return "".join(f"(proxyurl={proxy})" for proxy in plain[:FRONTIER_MAX_PROXIES])

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from shoal_common.errors import SettingsError
+from shoal_common.hosts import redacted
 from shoal_common.kinds import Kind
 
 Values = dict[str, str]
 """What a file says: `section.key` to its text."""
+_Placed = dict[str, tuple[str, str]]
+"""What a file says by today's keys: `section.key` to the key that stands in the file, and its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ def load(
             try:
                 result[option.name] = option.kind.parse(text)
             except ValueError:
-                mistakes.append(f"{origin}: {text!r} will not do; it takes {option.kind.allowed}")
+                mistakes.append(f"{origin}: {redacted(text)!r} will not do; it takes {option.kind.allowed}")
             break
     if mistakes:
         raise SettingsError(mistakes)
@@ -152,18 +155,19 @@ def load(
 
 
 def _candidates(
-    option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], values: Values, path: Path | None
+    option: Option, flags: Mapping[str, Any], environ: Mapping[str, str], values: _Placed, path: Path | None
 ) -> Iterator[tuple[str, str]]:
     flag = flags.get(option.name)
     if flag is not None:
         yield option.flags[-1], " ".join(flag) if isinstance(flag, list) else flag
-    if option.variable in environ:
+    if environ.get(option.variable):  # compose files pass what is not set as an empty string
         yield option.variable, environ[option.variable]
     if option.path in values:
-        yield f"{path}: {_place(option.path)}", values[option.path]
+        written, text = values[option.path]
+        yield f"{path}: {_place(written)}", text
 
 
-def _file_values(declared: type[Settings], path: Path, mistakes: list[str]) -> tuple[Values, list[str]]:
+def _file_values(declared: type[Settings], path: Path, mistakes: list[str]) -> tuple[_Placed, list[str]]:
     try:
         read = _read(path)
     except SettingsError as error:
@@ -172,12 +176,12 @@ def _file_values(declared: type[Settings], path: Path, mistakes: list[str]) -> t
     values, warnings = declared.compose(read)
     successor = {old: option for option in declared.options() for old in option.was}
     known = {option.path for option in declared.options()}
-    result: Values = {}
+    result: _Placed = {}
     for key, text in values.items():
         if key in known:
-            result[key] = text
+            result[key] = key, text
         elif key in successor:
-            result.setdefault(successor[key].path, text)
+            result.setdefault(successor[key].path, (key, text))
             warnings.append(f"{path}: {_place(key)} is now {_place(successor[key].path)}")
         elif key in declared.DEAD:
             warnings.append(f"{path}: {_place(key)} has no effect: {declared.DEAD[key]}")

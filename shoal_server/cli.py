@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from shoal_common.amqp import Broker, Tls, redacted
+from shoal_common.amqp import Broker, Tls
 from shoal_common.errors import SettingsError, ShoalError
-from shoal_common.hosts import HostPort
+from shoal_common.hosts import HostPort, redacted
 from shoal_common.probe import Target
 from shoal_common.program import BAD_SETTINGS, command_line, log_to_stderr, settings_of
 from shoal_server.geoip import GeoIP

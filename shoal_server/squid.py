@@ -168,6 +168,7 @@ def is_site_local(address: str) -> bool:
     return any(parsed in network for network in _SITE_NETWORKS if network.version == parsed.version)
 
 
-def is_loopback(address: str) -> bool:
-    """Whether an address is the machine's own."""
-    return ipaddress.ip_address(address).is_loopback
+def is_hosts_own(address: str) -> bool:
+    """Whether an address means something on one host or link alone (loopback, link-local)."""
+    parsed = ipaddress.ip_address(address)
+    return parsed.is_loopback or parsed.is_link_local

@@ -147,7 +147,7 @@ class Verifier:
         proxy = HostPort(squid.address, squid.beat.port)
         for target in random.sample(targets, len(targets)):
             verdict = self._probe(proxy, target, timeout=self._rules.timeout, fresh=True)
-            if verdict.outcome in (Outcome.GOOD, Outcome.DENIED) or self._origin_works(target):
+            if verdict.good or self._origin_works(target):
                 return verdict
         return None
 

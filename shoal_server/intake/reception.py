@@ -13,7 +13,7 @@ from typing import Protocol
 from shoal_common.errors import InvalidHeartbeat
 from shoal_common.heartbeat import Heartbeat, decode
 from shoal_server.registry import Registry
-from shoal_server.squid import is_loopback
+from shoal_server.squid import is_hosts_own
 
 LOG_LINES_A_MINUTE = 20
 
@@ -37,9 +37,9 @@ class Intake(Protocol):
 class Reception:
     """Takes message bodies in batches.
 
-    `placed` tells whether the operator's location table holds an address: a squid that advertises
-    the loopback address would be every worker's own machine, so that is believed only where the
-    operator has written it down (a test bed, a demonstration).
+    `placed` tells whether the operator's location table holds an address: a loopback or link-local
+    address would send every worker, and our own verifier, to a service of its own machine, so it is
+    believed only where the operator has written it down (a test bed, a demonstration).
     """
 
     def __init__(self, registry: Registry, placed: Callable[[str], bool]) -> None:
@@ -76,8 +76,8 @@ class Reception:
         beat = decode(body)
         for field in ("public_ip", "external_ip", "private_ip"):
             address: str | None = getattr(beat, field)
-            if address and is_loopback(address) and not self._placed(address):
-                problem = f"{address} is a loopback address, which the location table does not hold"
+            if address and is_hosts_own(address) and not self._placed(address):
+                problem = f"{address} means another machine to each reader; the location table may allow it"
                 raise InvalidHeartbeat(field, problem)
         return beat
 
