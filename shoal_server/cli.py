@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from shoal_common.amqp import Broker, Tls
@@ -15,6 +16,7 @@ from shoal_common.hosts import HostPort, redacted
 from shoal_common.probe import Target
 from shoal_common.program import BAD_SETTINGS, command_line, log_to_stderr, settings_of
 from shoal_server.geoip import GeoIP
+from shoal_server.hold import HoldRules
 from shoal_server.intake.embedded import Credentials, EmbeddedIntake
 from shoal_server.intake.rabbitmq import RabbitMQIntake
 from shoal_server.intake.reception import Intake, Reception
@@ -25,6 +27,7 @@ from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules
 from shoal_server.stores.memory import MemoryStore
 from shoal_server.stores.redis import RedisStore
+from shoal_server.stores.statefile import StateFile
 from shoal_server.sweeper import Sweeper
 from shoal_server.verifier import CheckRules, Origins, Verifier
 from shoal_server.web import create_app
@@ -47,12 +50,13 @@ class Server:
     keeper: SnapshotKeeper
     sweeper: Sweeper
     verifier: Verifier | None
+    state: StateFile | None
 
     def run(self) -> None:
         """Run until SIGTERM or Ctrl-C; answers requests in hand before it returns."""
         stop = threading.Event()
         self.intake.start()
-        for loop in (self.keeper, self.sweeper, self.verifier):
+        for loop in (self.keeper, self.sweeper, self.verifier, self.state):
             if loop is not None:
                 threading.Thread(target=loop.run, args=[stop], name=type(loop).__name__, daemon=True).start()
         try:
@@ -60,21 +64,30 @@ class Server:
         finally:
             stop.set()
             self.intake.stop()
+            if self.state:
+                self.state.save()
 
 
 def build(settings: ServerSettings) -> Server:
     """Put a server together; raises SettingsError or Unavailable for what can never work."""
     locator = GeoIP.open(settings.locations, settings.geoip)
-    store = _store(settings)
+    store, state = _store(settings)
     registry = Registry(store, LivenessRules(settings.suspect_after, settings.dead_after))
     reception = Reception(registry, locator.placed)
     intake = _intake(settings, reception)
     keeper = SnapshotKeeper(store, locator)
+    sweeper = Sweeper(
+        registry,
+        keeper,
+        HoldRules(cap=settings.hold_cap),
+        lambda: intake.connected and keeper.stale_since is None and reception.storing,
+    )
     backend = Backend(
         lookup=Lookup(keeper, locator, verify=settings.verify),
         keeper=keeper,
         liveness=registry.rules,
         connected=lambda: intake.connected,
+        held=lambda: sweeper.silence.held,
         heartbeats=lambda: reception.counts,
         trusted_proxies=settings.trusted_proxies,
     )
@@ -82,13 +95,22 @@ def build(settings: ServerSettings) -> Server:
         http=HttpServer(create_app(backend), settings.listen),
         intake=intake,
         keeper=keeper,
-        sweeper=Sweeper(registry, lambda: intake.connected and keeper.stale_since is None),
+        sweeper=sweeper,
         verifier=_verifier(settings, keeper, registry) if settings.verify else None,
+        state=state,
     )
 
 
-def _store(settings: ServerSettings) -> Store:
-    return MemoryStore() if settings.store.startswith("memory:") else RedisStore.from_url(settings.store)
+def _store(settings: ServerSettings) -> tuple[Store, StateFile | None]:
+    if not settings.store.startswith("memory:"):
+        return RedisStore.from_url(settings.store), None
+    store = MemoryStore()
+    path = urlsplit(settings.store).path
+    if not path:
+        return store, None
+    state = StateFile(store, Path(path))
+    state.load()
+    return store, state
 
 
 def _intake(settings: ServerSettings, reception: Reception) -> Intake:

@@ -69,8 +69,8 @@ class Store(Protocol):
     def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:
         """Write a verification, unless the squid is gone."""
 
-    def expire(self, silent_since: float, at: float) -> list[str]:
-        """Remove squids last seen before `silent_since`, with an event each; returns their ids."""
+    def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
+        """Remove those of `ids` still not heard since `silent_since`, with an event each; returns them."""
 
     def events(self, count: int) -> list[Event]:
         """The newest events, newest first."""
@@ -113,12 +113,10 @@ class Registry:
             log.info("%s is %s: %s", squid.id, verification.reach.value, verification.reason)
         self.store.put_verification(squid.id, verification, events)
 
-    def sweep(self, now: float) -> list[str]:
-        """Remove the squids that are dead; returns their ids."""
-        gone = self.store.expire(now - self.rules.dead_after, now)
-        for key in gone:
+    def expire(self, ids: Sequence[str], now: float) -> None:
+        """Remove the dead; one that was heard in the last moment stays."""
+        for key in self.store.expire(ids, now - self.rules.dead_after, now):
             log.info("%s expired: silent for more than %g s", key, self.rules.dead_after)
-        return gone
 
 
 _REACH_EVENTS = {

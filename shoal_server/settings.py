@@ -73,7 +73,8 @@ class ServerSettings(Settings):
         "store",
         "memory://",
         kinds.url("memory", "redis", "rediss", "unix"),
-        "Where squids are kept. memory:// is this process alone; redis://host:port/0 joins several servers.",
+        "Where squids are kept. memory:// is this process alone, memory:///path/to/file remembers them over "
+        "a restart; redis://host:port/0 joins several servers.",
         key="url",
     )
     suspect_after: float = setting(
@@ -88,6 +89,13 @@ class ServerSettings(Settings):
         kinds.number(1, 86400, "seconds"),
         "Silence after which a squid is no longer listed: six heartbeats of a deployed agent.",
         was=("squid.squid_inactive_time", "cache.cache_inactive_time"),
+    )
+    hold_cap: float = setting(
+        "squids",
+        900.0,
+        kinds.number(0, 86400, "seconds"),
+        "When improbably many squids fall silent together, none is unlisted unless a direct check fails; "
+        "this is how much longer than dead_after a silent squid can stay for that reason.",
     )
     verify: bool = setting(
         "verification",

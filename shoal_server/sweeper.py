@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 from shoal_common.errors import Unavailable
-from shoal_server.hold import Hearing
+from shoal_server.hold import Hearing, HoldRules, Silence, listen
 from shoal_server.registry import Registry
+from shoal_server.snapshot import SnapshotKeeper
 
 SWEEP_SECONDS = 1.0
 
@@ -17,10 +18,15 @@ log = logging.getLogger(__name__)
 class Sweeper:
     """`hears` tells whether a heartbeat would now be noted: intake link and store both up."""
 
-    def __init__(self, registry: Registry, hears: Callable[[], bool]) -> None:
+    def __init__(
+        self, registry: Registry, keeper: SnapshotKeeper, rules: HoldRules, hears: Callable[[], bool]
+    ) -> None:
         self._registry = registry
+        self._keeper = keeper
+        self._rules = rules
         self._hears = hears
         self._hearing = Hearing()
+        self.silence = Silence(0, 0, held=False, gone=())
 
     def run(self, stop: threading.Event) -> None:
         """Sweep until told to stop."""
@@ -28,12 +34,25 @@ class Sweeper:
             self.sweep(time.time())
 
     def sweep(self, now: float) -> None:
-        """Expire what is dead by now; while we are deaf, or the store is away, nothing expires."""
+        """Expire who is gone by now; while we are deaf nobody is."""
         before, self._hearing = self._hearing, self._hearing.after(self._hears(), now)
         if before.since is not None and self._hearing.since is None:
             log.warning("heartbeats cannot be noted: no squid expires until they could be again for a while")
-        if self._hearing.believes_silence(now, self._registry.rules.dead_after):
-            try:
-                self._registry.sweep(now)
-            except Unavailable as error:
-                log.info("sweep put off: %s", error)
+        if not self._hearing.believes_silence(now, self._registry.rules.dead_after):
+            return
+        squids = (listed.squid for listed in self._keeper.current.listed)
+        silence = listen(squids, now, self._registry.rules, self._rules)
+        if silence.held is not self.silence.held:
+            log.warning("%s: %d of %d squids are silent", _HOLD[silence.held], silence.overdue, silence.total)
+        self.silence = silence
+        if silence.gone:
+            self._expire(silence.gone, now)
+
+    def _expire(self, gone: tuple[str, ...], now: float) -> None:
+        try:
+            self._registry.expire(gone, now)
+        except Unavailable as error:
+            log.info("sweep put off: %s", error)
+
+
+_HOLD = {True: "expiry is held, squids are tried directly", False: "expiry is no longer held"}

@@ -18,6 +18,7 @@ from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Outcome, Target, Verdict, probe
+from shoal_server.hold import awaits_check
 from shoal_server.registry import Registry
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import Reach, Squid, Verification
@@ -110,8 +111,9 @@ class Verifier:
         """Hand every squid whose check is due to the workers."""
         for listed in self._keeper.current.listed:
             squid = listed.squid
+            due = squid.verification.due <= now or awaits_check(squid, now, self._registry.rules)
             with self._lock:
-                if squid.verification.due > now or squid.id in self._in_hand:
+                if not due or squid.id in self._in_hand:
                     continue
                 self._in_hand.add(squid.id)
             self._due.put(squid)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from shoal_common.errors import InvalidHeartbeat
+from shoal_common.errors import InvalidHeartbeat, Unavailable
 from shoal_common.heartbeat import Heartbeat, decode
 from shoal_server.registry import Registry
 from shoal_server.squid import is_hosts_own
@@ -35,7 +35,7 @@ class Intake(Protocol):
 
 
 class Reception:
-    """Takes message bodies in batches.
+    """Takes message bodies in batches; `storing` is whether the last one could be stored.
 
     `placed` tells whether the operator's location table holds an address: a loopback or link-local
     address would send every worker, and our own verifier, to a service of its own machine, so it is
@@ -48,6 +48,7 @@ class Reception:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._log = _LineBudget(LOG_LINES_A_MINUTE)
+        self.storing = True
 
     def take(self, bodies: Sequence[bytes]) -> None:
         """Register the valid messages of a batch, oldest first.
@@ -63,7 +64,12 @@ class Reception:
             except InvalidHeartbeat as error:
                 refusals.append(error)
         if beats:
-            self._registry.hear(beats, time.time())
+            try:
+                self._registry.hear(beats, time.time())
+            except Unavailable:
+                self.storing = False
+                raise
+            self.storing = True
         self._tally(len(beats), refusals)
 
     @property

@@ -1,4 +1,4 @@
-"""The store of a single server: plain dictionaries under a lock. A restart starts empty."""
+"""The store of a single server: plain dictionaries under a lock."""
 
 import threading
 import time
@@ -43,7 +43,8 @@ class MemoryStore:
                 self._forget(key)
             for squid in squids:
                 known = self._squids.get(squid.id)
-                self._squids[squid.id] = squid.with_verification(known.verification) if known else squid
+                check = known.verification if known else Verification()
+                self._squids[squid.id] = squid.with_verification(check)
                 if known and known.beat.uuid != squid.beat.uuid:
                     self._ids.pop(known.beat.uuid, None)
                 self._ids[squid.beat.uuid] = squid.id
@@ -57,9 +58,9 @@ class MemoryStore:
                 self._events.extend(events)
                 self._version += 1
 
-    def expire(self, silent_since: float, at: float) -> list[str]:
+    def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
         with self._lock:
-            gone = [key for key, squid in self._squids.items() if squid.seen < silent_since]
+            gone = [key for key in ids if key in self._squids and self._squids[key].seen < silent_since]
             for key in gone:
                 self._events.append(Event(at, EventKind.EXPIRED, key, self._squids[key].beat.hostname))
                 self._forget(key)

@@ -11,36 +11,43 @@ Keys, all with the hash tag `{shoal}` so that a Redis Cluster keeps them on one 
 """
 
 import functools
-import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shoal_common import heartbeat
-from shoal_common.errors import Unavailable
+from shoal_common.errors import InvalidHeartbeat, Unavailable
 from shoal_server.registry import Event, EventKind
-from shoal_server.squid import Reach, Squid, Verification
+from shoal_server.squid import Squid, Verification
+from shoal_server.stores.records import beat_record, check_record, squid_from
 
 MAX_EVENTS = 10_000
 ANSWER_SECONDS = 2.0
 UUID_SECONDS = 3600
+
+log = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 # Removing and checking must be one step: another server may have heard the squid in between.
 _EXPIRE = """
-local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[1])
-for _, id in ipairs(gone) do
-  redis.call('ZREM', KEYS[1], id)
-  redis.call('HDEL', KEYS[2], id)
-  redis.call('HDEL', KEYS[3], id)
-  redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*',
-    'at', ARGV[2], 'kind', 'expired', 'id', id, 'detail', '')
+local gone = {}
+for index = 4, #ARGV do
+  local id = ARGV[index]
+  local seen = redis.call('ZSCORE', KEYS[1], id)
+  if seen and tonumber(seen) < tonumber(ARGV[1]) then
+    local name = string.match(redis.call('HGET', KEYS[2], id) or '', '"hostname": "([^"]*)"')
+    redis.call('ZREM', KEYS[1], id)
+    redis.call('HDEL', KEYS[2], id)
+    redis.call('HDEL', KEYS[3], id)
+    redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*',
+      'at', ARGV[2], 'kind', 'expired', 'id', id, 'detail', name or '')
+    gone[#gone + 1] = id
+  end
 end
 if #gone > 0 then redis.call('INCR', KEYS[5]) end
 return gone
@@ -100,7 +107,8 @@ class RedisStore:
         pipe.zrange(self._seen, 0, -1, withscores=True)
         pipe.hgetall(self._checks)
         beats, seen, checks = pipe.execute()
-        return [_squid(beats[key], at, checks.get(key)) for key, at in seen if key in beats]
+        found = (self._read(key, beats[key], at, checks.get(key)) for key, at in seen if key in beats)
+        return [squid for squid in found if squid]
 
     @_translated
     def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
@@ -112,9 +120,8 @@ class RedisStore:
         pipe.zmscore(self._seen, keys)
         pipe.hmget(self._checks, keys)
         rows = zip(keys, *pipe.execute(), strict=True)
-        return {
-            key: _squid(beat, seen, check) for key, beat, seen, check in rows if beat and seen is not None
-        }
+        heard = (row for row in rows if row[1] is not None and row[2] is not None)
+        return {squid.id: squid for row in heard if (squid := self._read(*row))}
 
     @_translated
     def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
@@ -130,7 +137,7 @@ class RedisStore:
             pipe.hdel(self._checks, *gone)
             pipe.zrem(self._seen, *gone)
         if squids:
-            pipe.hset(self._beats, mapping={squid.id: _record(squid) for squid in squids})
+            pipe.hset(self._beats, mapping={squid.id: beat_record(squid) for squid in squids})
             pipe.zadd(self._seen, {squid.id: squid.seen for squid in squids})
         for squid in squids:
             pipe.set(self._uuid + squid.beat.uuid, squid.id, ex=UUID_SECONDS)
@@ -141,40 +148,33 @@ class RedisStore:
 
     @_translated
     def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:
-        record = json.dumps(asdict(verification))
+        record = check_record(verification)
         keys = [self._beats, self._checks, self._version]
         if self._put_verification(keys=keys, args=[squid_id, record]):
             for event in events:
                 self._redis.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
 
     @_translated
-    def expire(self, silent_since: float, at: float) -> list[str]:
+    def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
         keys = [self._seen, self._beats, self._checks, self._events, self._version]
-        return list(self._expire(keys=keys, args=[repr(silent_since), repr(at), MAX_EVENTS]))
+        return list(self._expire(keys=keys, args=[repr(silent_since), repr(at), MAX_EVENTS, *ids]))
 
     @_translated
     def events(self, count: int) -> list[Event]:
         entries: Any = self._redis.xrevrange(self._events, count=count)
         return [Event(float(e["at"]), EventKind(e["kind"]), e["id"], e["detail"]) for _, e in entries]
 
+    def _read(self, key: str, beat: str, seen: float, check: str | None) -> Squid | None:
+        """A record that cannot be read costs its squid alone; the next heartbeat writes it anew."""
+        try:
+            return squid_from(beat, seen, check)
+        except (ValueError, KeyError, TypeError, InvalidHeartbeat) as error:
+            log.debug("%s: a record that cannot be read is left out: %r", key, error)
+            return None
+
     @_translated
     def claim(self, name: str, seconds: float) -> bool:
         return bool(self._redis.set(self._lock + name, "1", nx=True, px=max(1, int(seconds * 1000))))
-
-
-def _record(squid: Squid) -> str:
-    beat = json.loads(squid.beat.encode())
-    return json.dumps({"beat": beat, "created": squid.created, "load": squid.load})
-
-
-def _squid(record: str, seen: float, check: str | None) -> Squid:
-    fields: dict[str, Any] = json.loads(record)
-    beat = heartbeat.decode(json.dumps(fields["beat"]).encode())
-    verification = Verification()
-    if check:
-        known = json.loads(check)
-        verification = Verification(**{**known, "reach": Reach(known["reach"])})
-    return Squid(beat, fields["created"], seen, fields["load"], verification)
 
 
 def _fields(event: Event) -> dict[Any, Any]:

@@ -13,12 +13,17 @@ from shoal_server.squid import LivenessRules
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What the pages and answers are made from. `connected`: whether heartbeats can reach the server."""
+    """What the pages and answers are made from.
+
+    `connected`: whether heartbeats can reach the server; `held`: whether expiry is held because
+    improbably many squids fell silent.
+    """
 
     lookup: Lookup
     keeper: SnapshotKeeper
     liveness: LivenessRules
     connected: Callable[[], bool]
+    held: Callable[[], bool]
     heartbeats: Callable[[], Mapping[str, int]]
     trusted_proxies: Sequence[str] = ()
 

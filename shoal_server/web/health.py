@@ -17,6 +17,7 @@ def blueprint(backend: Backend) -> Blueprint:
         connected = backend.connected()
         return jsonify(
             status="ok" if connected and stale_since is None else "degraded",
+            hold=backend.held(),
             intake="connected" if connected else "away",
             store="ok" if stale_since is None else "away",
             stale_seconds=0 if stale_since is None else round(time.time() - stale_since, 1),

@@ -67,6 +67,7 @@ def blueprint(backend: Backend) -> Blueprint:
             total=len(ordered),
             good=sum(listed.squid.verification.reach is Reach.GLOBAL for listed, _ in ordered),
             connected=backend.connected(),
+            held=backend.held(),
             stale=None if backend.keeper.stale_since is None else now - backend.keeper.stale_since,
             heartbeats=backend.heartbeats().get("accepted", 0),
             now=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)),
