@@ -86,15 +86,37 @@ class Broker:
 
 
 def ssl_context(tls: Tls) -> ssl.SSLContext:
-    """A verifying context; raises SettingsError naming the file that cannot be used."""
+    """For connecting: verifies the broker. Raises SettingsError naming the files that cannot be used."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
         if tls.cert_file:
             context.load_cert_chain(tls.cert_file, tls.key_file)
     except (OSError, ssl.SSLError) as error:
-        files = ", ".join(str(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
-        raise SettingsError([f"TLS: cannot use {files}: {error}"]) from None
+        raise _unusable(tls, error) from None
     return context
+
+
+def listener_context(tls: Tls) -> ssl.SSLContext:
+    """For listening: shows our certificate, and demands one of each peer if authorities are named.
+
+    Raises SettingsError naming the files that cannot be used.
+    """
+    if tls.cert_file is None:
+        raise SettingsError(["[amqp] cert_file: a listener with TLS needs a certificate"])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+        if tls.ca_file:
+            context.load_verify_locations(tls.ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise _unusable(tls, error) from None
+    return context
+
+
+def _unusable(tls: Tls, error: Exception) -> SettingsError:
+    files = ", ".join(str(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
+    return SettingsError([f"TLS: cannot use {files}: {error}"])
 
 
 _OLD_BROKER_KEYS = ("amqp_server_url", "amqp_port", "use_credentials", "amqp_username", "amqp_password")

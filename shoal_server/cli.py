@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from shoal_common.amqp import Broker, Tls
+from shoal_common.amqp import Broker, Tls, listener_context
 from shoal_common.errors import SettingsError, ShoalError
 from shoal_common.hosts import HostPort, redacted
 from shoal_common.probe import Target
@@ -36,6 +36,7 @@ from shoal_server.web.serving import HttpServer
 
 NAME = "shoal-server"
 SHARED_QUEUE = "shoal-heartbeats"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CANNOT_RUN = 1
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def build(settings: ServerSettings) -> Server:
     registry = Registry(store, LivenessRules(settings.suspect_after, settings.dead_after))
     reception = Reception(registry, locator.placed)
     intake = _intake(settings, reception)
-    keeper = SnapshotKeeper(store, locator)
+    keeper = SnapshotKeeper(registry, locator)
     sweeper = Sweeper(
         registry,
         keeper,
@@ -115,21 +116,32 @@ def _store(settings: ServerSettings) -> tuple[Store, StateFile | None]:
 
 def _intake(settings: ServerSettings, reception: Reception) -> Intake:
     tls = Tls(settings.ca_file, settings.cert_file, settings.key_file)
-    if not settings.amqp.startswith("embedded:"):
-        queue = settings.queue or (None if settings.store.startswith("memory:") else SHARED_QUEUE)
-        broker = Broker.parse(settings.amqp, tls)
-        return RabbitMQIntake(broker, reception, exchange=settings.exchange, shared_queue=queue)
+    if settings.amqp.startswith("embedded"):
+        return _embedded(settings, tls, reception)
+    queue = settings.queue or (None if settings.store.startswith("memory:") else SHARED_QUEUE)
+    broker = Broker.parse(settings.amqp, tls)
+    return RabbitMQIntake(broker, reception, exchange=settings.exchange, shared_queue=queue)
+
+
+def _embedded(settings: ServerSettings, tls: Tls, reception: Reception) -> EmbeddedIntake:
     parts = urlsplit(settings.amqp)
-    place = _embedded_place(settings.amqp)
-    login = Credentials(unquote(parts.username or "guest"), unquote(parts.password or "guest"))
-    return EmbeddedIntake(place.host, place.port, reception, exchange=settings.exchange, credentials=login)
-
-
-def _embedded_place(url: str) -> HostPort:
     try:
-        return HostPort.parse(urlsplit(url).netloc.rpartition("@")[2], 5672)
+        place = HostPort.parse(parts.netloc.rpartition("@")[2], 5672)
     except ValueError as error:
-        raise SettingsError([f"[amqp] url: {redacted(url)}: {error}"]) from None
+        raise SettingsError([f"[amqp] url: {redacted(settings.amqp)}: {error}"]) from None
+    if not (parts.username or settings.anonymous or place.host in LOOPBACK):
+        open_door = f"[amqp] url: {settings.amqp} would let anyone announce squids"
+        raise SettingsError([f"{open_door}: give it user:password@, or say [amqp] anonymous = yes"])
+    login = Credentials(unquote(parts.username or "guest"), unquote(parts.password or "guest"))
+    return EmbeddedIntake(
+        place.host,
+        place.port,
+        reception,
+        exchange=settings.exchange,
+        credentials=None if settings.anonymous else login,
+        virtual_host=unquote(parts.path.removeprefix("/")) or None,
+        ssl_context=listener_context(tls) if parts.scheme == "embedded+tls" else None,
+    )
 
 
 def _verifier(settings: ServerSettings, keeper: SnapshotKeeper, registry: Registry) -> Verifier:

@@ -8,7 +8,7 @@ removes a squid at once.
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -51,8 +51,12 @@ class Store(Protocol):
     intake and verifier, maybe on two servers, cannot undo each other's work.
     """
 
-    def version(self) -> int:
-        """A number that changes whenever anything was written."""
+    def version(self) -> tuple[str, int]:
+        """The store's life, and a count that grows with every write in it.
+
+        Another life, or a smaller count, means that the store has lost what it knew: it was restarted
+        empty, or a replica that lagged behind took over.
+        """
 
     def squids(self) -> list[Squid]:
         """All squids, in no order."""
@@ -113,6 +117,20 @@ class Registry:
             log.info("%s is %s: %s", squid.id, verification.reach.value, verification.reason)
         self.store.put_verification(squid.id, verification, events)
 
+    def restore(self, squids: Sequence[Squid]) -> None:
+        """Put back what the store has lost; what it has heard since counts, with the history added."""
+        present = self.store.get([squid.id for squid in squids])
+        merged = [_merged(squid, present.get(squid.id)) for squid in squids]
+        self.store.put(merged, [], [])
+        for squid in merged:
+            if squid.verification.checked is not None:
+                self.store.put_verification(squid.id, squid.verification, [])
+        log.warning("the store has lost its contents; %d squids were put back", len(merged))
+
+    def correct_clock(self, squids: Sequence[Squid], now: float) -> None:
+        """Our clock was ahead and has been set back: what was heard in the future was heard by now."""
+        self.store.put([replace(squid, seen=now) for squid in squids if squid.seen > now], [], [])
+
     def expire(self, ids: Sequence[str], now: float) -> None:
         """Remove the dead; one that was heard in the last moment stays."""
         for key in self.store.expire(ids, now - self.rules.dead_after, now):
@@ -152,6 +170,14 @@ class _Change:
         if previous:
             self.gone.append(previous.id)
             self.events.append(Event(now, EventKind.LEFT, previous.id, previous.beat.hostname))
+
+
+def _merged(known: Squid, present: Squid | None) -> Squid:
+    if present is None:
+        return known
+    checked = present.verification.checked is not None
+    verification = present.verification if checked else known.verification
+    return replace(present, created=min(known.created, present.created), verification=verification)
 
 
 def _smoothed(previous: Squid, beat: Heartbeat, now: float) -> float:

@@ -40,10 +40,18 @@ class ServerSettings(Settings):
     amqp: str = setting(
         "amqp",
         "embedded://127.0.0.1:5672",
-        kinds.url("embedded", "amqp", "amqps"),
-        "Where heartbeats come from. embedded://HOST:PORT is a listener inside this server, with nothing to "
-        "install; amqp://user:password@host:port,host:port/vhost is RabbitMQ, amqps:// the same with TLS.",
+        kinds.url("embedded", "embedded+tls", "amqp", "amqps"),
+        "Where heartbeats come from. embedded://user:password@HOST:PORT is a listener inside this server, "
+        "with nothing to install (embedded+tls:// with TLS); amqp://user:password@host:port,host:port/vhost is "
+        "RabbitMQ, amqps:// the same with TLS.",
         key="url",
+    )
+    anonymous: bool = setting(
+        "amqp",
+        False,
+        kinds.yes_no(),
+        "Whether the embedded listener lets in publishers with any password or none. Without this, a "
+        "listener beyond the loopback address must have a user and a password in its url.",
     )
     exchange: str = setting(
         "amqp",
@@ -63,10 +71,14 @@ class ServerSettings(Settings):
         "amqp",
         None,
         _NO_FILE,
-        "Certificates (PEM) of the authorities that may vouch for the broker. Empty: the system's.",
+        "Certificates (PEM) of the authorities that may vouch for the broker; empty: the system's. With "
+        "embedded+tls:// those that must vouch for each publisher; empty: publishers need no certificate.",
     )
     cert_file: Path | None = setting(
-        "amqp", None, _NO_FILE, "This server's own certificate (PEM), if the broker asks for one."
+        "amqp",
+        None,
+        _NO_FILE,
+        "This server's own certificate (PEM): for embedded+tls://, or if the broker asks for one.",
     )
     key_file: Path | None = setting("amqp", None, _NO_FILE, "The key of cert_file (PEM).")
     store: str = setting(

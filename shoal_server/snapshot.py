@@ -1,7 +1,8 @@
 """An immutable picture of all listed squids: what lookups and pages read, so that they never wait.
 
 The keeper makes a new picture when the store has changed. When the store is away it keeps the last
-one and says since when: old knowledge of squids is worth more to a worker than none.
+one and says since when: old knowledge of squids is worth more to a worker than none. When the store
+comes back without its contents, the picture is what they are restored from.
 """
 
 import logging
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shoal_common.errors import Unavailable
-from shoal_server.registry import Store
+from shoal_server.registry import Registry
 from shoal_server.squid import Place, Squid
 
 REFRESH_SECONDS = 0.2
@@ -45,21 +46,17 @@ class Snapshot:
 class SnapshotKeeper:
     """Holds the present snapshot; `run` keeps it fresh."""
 
-    def __init__(self, store: Store, locator: Locator) -> None:
-        self._store = store
+    def __init__(self, registry: Registry, locator: Locator) -> None:
+        self._registry = registry
         self._locator = locator
-        self._version: int | None = None
+        self._version: tuple[str, int] | None = None
         self.current = Snapshot((), 0.0)
         self.stale_since: float | None = None
 
     def refresh(self, now: float) -> None:
         """Take a new picture if the store has changed; if the store is away, note since when."""
         try:
-            version = self._store.version()
-            if version != self._version:
-                squids = self._store.squids()
-                self.current = Snapshot(tuple(Listed(s, self._place(s)) for s in squids), now)
-                self._version = version
+            self._follow(now)
         except Unavailable as error:
             if self.stale_since is None:
                 log.warning("answering from the snapshot of %d squids: %s", len(self.current.listed), error)
@@ -68,6 +65,17 @@ class SnapshotKeeper:
             if self.stale_since is not None:
                 log.warning("the store is back after %.0f s", now - self.stale_since)
             self.stale_since = None
+
+    def _follow(self, now: float) -> None:
+        version = self._registry.store.version()
+        if version == self._version:
+            return
+        if self._version and (version[0] != self._version[0] or version[1] < self._version[1]):
+            self._registry.restore([listed.squid for listed in self.current.listed])
+            version = self._registry.store.version()
+        squids = self._registry.store.squids()
+        self.current = Snapshot(tuple(Listed(squid, self._place(squid)) for squid in squids), now)
+        self._version = version
 
     def run(self, stop: threading.Event) -> None:
         """Refresh until told to stop."""

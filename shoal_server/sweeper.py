@@ -11,6 +11,7 @@ from shoal_server.registry import Registry
 from shoal_server.snapshot import SnapshotKeeper
 
 SWEEP_SECONDS = 1.0
+CLOCK_STEP_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +27,21 @@ class Sweeper:
         self._rules = rules
         self._hears = hears
         self._hearing = Hearing()
+        self._offset: float | None = None
         self.silence = Silence(0, 0, held=False, gone=())
 
     def run(self, stop: threading.Event) -> None:
         """Sweep until told to stop."""
         while not stop.wait(SWEEP_SECONDS):
-            self.sweep(time.time())
+            self.sweep(time.time(), time.monotonic())
 
-    def sweep(self, now: float) -> None:
-        """Expire who is gone by now; while we are deaf nobody is."""
+    def sweep(self, now: float, steady: float) -> None:
+        """Expire who is gone by now; while we are deaf nobody is.
+
+        `steady` is a clock that nobody sets (seconds from any point). When `now` has moved otherwise
+        than it, our clock was set, and what silence means has to be learned anew.
+        """
+        self._notice_clock(now, steady)
         before, self._hearing = self._hearing, self._hearing.after(self._hears(), now)
         if before.since is not None and self._hearing.since is None:
             log.warning("heartbeats cannot be noted: no squid expires until they could be again for a while")
@@ -47,6 +54,17 @@ class Sweeper:
         self.silence = silence
         if silence.gone:
             self._expire(silence.gone, now)
+
+    def _notice_clock(self, now: float, steady: float) -> None:
+        before, self._offset = self._offset, now - steady
+        if before is None or abs(self._offset - before) < CLOCK_STEP_SECONDS:
+            return
+        log.warning("the clock was set by %+.0f s: no squid expires for a while", self._offset - before)
+        self._hearing = Hearing()
+        try:
+            self._registry.correct_clock([listed.squid for listed in self._keeper.current.listed], now)
+        except Unavailable as error:
+            log.info("times of the squids not corrected: %s", error)
 
     def _expire(self, gone: tuple[str, ...], now: float) -> None:
         try:

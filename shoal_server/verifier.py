@@ -111,7 +111,7 @@ class Verifier:
         """Hand every squid whose check is due to the workers."""
         for listed in self._keeper.current.listed:
             squid = listed.squid
-            due = squid.verification.due <= now or awaits_check(squid, now, self._registry.rules)
+            due = _is_due(squid.verification, now) or awaits_check(squid, now, self._registry.rules)
             with self._lock:
                 if not due or squid.id in self._in_hand:
                     continue
@@ -160,6 +160,11 @@ class Verifier:
         works = self._probe(None, target, timeout=self._rules.timeout).good
         self._controls[target.url] = (time.monotonic() + CONTROL_SECONDS, works)
         return works
+
+
+def _is_due(verification: Verification, now: float) -> bool:
+    """A check that lies in the future was made before our clock was set back."""
+    return verification.due <= now or (verification.checked or 0.0) > now
 
 
 def _jittered(verification: Verification, now: float) -> Verification:

@@ -22,8 +22,8 @@ class MemoryStore:
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._claims: dict[str, float] = {}
 
-    def version(self) -> int:
-        return self._version
+    def version(self) -> tuple[str, int]:
+        return "memory", self._version
 
     def squids(self) -> list[Squid]:
         with self._lock:

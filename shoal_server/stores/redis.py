@@ -7,11 +7,13 @@ Keys, all with the hash tag `{shoal}` so that a Redis Cluster keeps them on one 
 - `{shoal}:checks`  hash, squid id -> JSON of its verification (written by verifiers alone)
 - `{shoal}:uuid:UUID` agent uuid -> squid id, for an hour after it was last heard
 - `{shoal}:events`  stream of at most about 10 000 events
-- `{shoal}:version` counter of writes; `{shoal}:lock:NAME` locks
+- `{shoal}:version` counter of writes; `{shoal}:life` a random name of this data set
+- `{shoal}:lock:NAME` locks
 """
 
 import functools
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -79,7 +81,7 @@ class RedisStore:
     def __init__(self, client: redis.Redis, prefix: str = "{shoal}") -> None:
         self._redis = client
         self._beats, self._seen, self._checks = f"{prefix}:beats", f"{prefix}:seen", f"{prefix}:checks"
-        self._events, self._version = f"{prefix}:events", f"{prefix}:version"
+        self._events, self._version, self._life = f"{prefix}:events", f"{prefix}:version", f"{prefix}:life"
         self._uuid, self._lock = f"{prefix}:uuid:", f"{prefix}:lock:"
         self._expire = client.register_script(_EXPIRE)
         self._put_verification = client.register_script(_PUT_VERIFICATION)
@@ -97,8 +99,12 @@ class RedisStore:
         return cls(client)
 
     @_translated
-    def version(self) -> int:
-        return int(self._redis.get(self._version) or 0)
+    def version(self) -> tuple[str, int]:
+        life, count = self._redis.mget([self._life, self._version])
+        if life is None:
+            self._redis.set(self._life, secrets.token_hex(8), nx=True)
+            life = self._redis.get(self._life)
+        return str(life), int(count or 0)
 
     @_translated
     def squids(self) -> list[Squid]:
