@@ -1,0 +1,1 @@
+"""What Shoal costs, measured: `make bench`. Figures go into docs/performance.md."""
