@@ -1,0 +1,88 @@
+"""Squids that might be used: what a server listed, the LAN announced or an earlier run remembered."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shoal_common.heartbeat import Upstream
+from shoal_common.hosts import HostPort
+from shoal_common.listing import ListedCache, Listing
+
+
+class Source(StrEnum):
+    """Who told of it in this run."""
+
+    SERVER = "listed by the server"
+    LAN = "announced on the LAN"
+    REMEMBERED = "remembered from an earlier run"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One address of a squid; addresses of one squid share `squid`.
+
+    `distance` is in effective kilometres (servers before 2.0 put other figures there, see
+    `choice.in_kilometres`), `local` means the worker's own site. `heard`: it was found on the LAN,
+    now or in the run that is remembered.
+    """
+
+    place: HostPort
+    source: Source
+    squid: str
+    distance: float | None = None
+    local: bool = False
+    heard: bool = False
+
+    @property
+    def proxy(self) -> str:
+        """As CVMFS and Frontier write it."""
+        return f"http://{self.place}"
+
+    @property
+    def eligible(self) -> bool:
+        """Whether it may be chosen anew: a squid that the server no longer lists may only be kept."""
+        return self.source is not Source.REMEMBERED or self.heard
+
+
+def from_listing(listing: Listing, service: Upstream, most: int) -> tuple[Candidate, ...]:
+    """The first `most` caches for `service`, in the server's order; one with two addresses comes twice.
+
+    A private address means nothing outside its site, so it is tried for `local` caches alone, and first.
+    """
+    caches = [cache for cache in listing.caches if cache.upstream.serves(service)][:most]
+    return tuple(candidate for cache in caches for candidate in _addresses(cache))
+
+
+def _addresses(cache: ListedCache) -> Iterator[Candidate]:
+    squid = f"{cache.public_ip or cache.private_ip}:{cache.port}"
+    for address in (cache.private_ip if cache.local else None, cache.public_ip):
+        if address:
+            place = HostPort(address, cache.port)
+            yield Candidate(place, Source.SERVER, squid, cache.distance, cache.local)
+
+
+def merge(
+    listed: Sequence[Candidate],
+    heard: Sequence[Candidate],
+    remembered: Sequence[Candidate],
+    *,
+    server_first: bool,
+) -> tuple[Candidate, ...]:
+    """All of them in order of preference, none twice.
+
+    What is on the LAN comes first (`server_first`: last), except that a squid that the server lists
+    keeps the server's place.
+    """
+    known = {candidate.place for candidate in listed}
+    lan = [
+        candidate for candidate in (*heard, *remembered) if candidate.heard and candidate.place not in known
+    ]
+    others = [candidate for candidate in remembered if not candidate.heard]
+    return _unique((*listed, *lan, *others) if server_first else (*lan, *listed, *others))
+
+
+def _unique(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    first: dict[HostPort, Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(candidate.place, candidate)
+    return tuple(first.values())

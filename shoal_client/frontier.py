@@ -1,0 +1,104 @@
+"""FRONTIER_SERVER: what it says, and the same with our proxies in it.
+
+The grammar is the Frontier client's (frontier_config.c): `(key=value)` groups, text between them is
+ignored, parentheses nest; a string without any is the URL of one server. A mistake in it ends the job,
+and so does a 25th proxy. Every byte that was there stays there.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from shoal_common.errors import InvalidProxyList
+from shoal_common.hosts import HostPort, host_text
+from shoal_common.proxylist import FRONTIER_MAX_PROXIES, ProxyList
+
+MOST_SERVERS = 3
+_PROXY_KEYS = ("proxyurl", "backupproxyurl")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One `(key=value)`, beginning at the character `start`."""
+
+    start: int
+    key: str
+    value: str
+
+
+def parse(text: str) -> tuple[Group, ...]:
+    """The groups of a FRONTIER_SERVER; raises InvalidProxyList for what the Frontier client refuses."""
+    if not text.isprintable():
+        raise InvalidProxyList("it has control characters")
+    groups: list[Group] = []
+    depth = start = 0
+    for index, character in enumerate(text):
+        if character == "(":
+            start = index if depth == 0 else start
+            depth += 1
+        elif character == ")":
+            depth -= 1
+            if depth < 0:
+                break
+            if depth == 0:
+                groups.append(_group(start, text[start + 1 : index]))
+    if depth:
+        raise InvalidProxyList("its parentheses are not balanced")
+    return tuple(groups)
+
+
+def _group(start: int, inside: str) -> Group:
+    key, sign, value = inside.partition("=")
+    if not sign:
+        raise InvalidProxyList(f"({inside}) has no =")
+    return Group(start, key, value)
+
+
+def server_urls(text: str) -> tuple[str, ...]:
+    """The first servers that it names and that can be asked; none for a string that is invalid."""
+    try:
+        groups = parse(text)
+    except InvalidProxyList:
+        return ()
+    urls = [group.value for group in groups if group.key == "serverurl"] if groups else [text]
+    return tuple(url for url in urls if _is_server(url))[:MOST_SERVERS]
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host_text(parts.hostname or "")
+        return parts.scheme == "http" and url.isascii() and " " not in url and parts.port != 0
+    except ValueError:
+        return False
+
+
+def rewrite(text: str, chain: ProxyList) -> str:
+    """`text` with the proxies of `chain` before its own, as far as the limit of 24 in all allows.
+
+    They go before the first `(proxyurl` that follows another group, or else to the end. Those that are
+    there already are not repeated, DIRECT and auto are left out. Raises InvalidProxyList if `text` is
+    nothing that the Frontier client would take.
+    """
+    groups = parse(text)
+    if not groups and not _is_server(text):
+        raise InvalidProxyList("it is neither a list of (key=value) nor the URL of a server")
+    present = [group.value for group in groups if group.key in _PROXY_KEYS]
+    known = {_canonical(url) for url in present}
+    fresh = [proxy for proxy in chain.proxies if _canonical(proxy) not in known]
+    room = max(0, FRONTIER_MAX_PROXIES - len(present))
+    ours = "".join(f"(proxyurl={proxy})" for proxy in fresh[:room])
+    if not ours:
+        return text
+    if not groups:
+        return f"(serverurl={text}){ours}"
+    at = next((group.start for group in groups[1:] if group.key == "proxyurl"), len(text))
+    return text[:at] + ours + text[at:]
+
+
+def _canonical(url: str) -> str:
+    """Without what may be left out: the scheme, port 80, a closing slash."""
+    place = url.strip().removeprefix("http://").rstrip("/").lower()
+    try:
+        return str(HostPort.parse(place, 80))
+    except ValueError:
+        return place

@@ -1,0 +1,167 @@
+"""Finds candidates and tests them, all at once: the servers, the LAN and the tests go on side by side.
+
+Only one thread looks at what came in. The others deliver events to it and end with the process, so that
+whatever hangs costs its deadline once.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+
+from shoal_client import directory, discover
+from shoal_client.candidates import Candidate, from_listing, merge
+from shoal_client.directory import Answer
+from shoal_client.probing import probe_squid
+from shoal_common.errors import Unavailable
+from shoal_common.heartbeat import Upstream
+from shoal_common.hosts import HostPort
+from shoal_common.probe import Outcome, Target, Verdict
+
+SPARE = 5
+"""How many more squids are asked for than are wanted; released clients do the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to look for, where and how long; times in seconds."""
+
+    servers: tuple[str, ...]
+    service: Upstream
+    targets: tuple[Target, ...]
+    wanted: int
+    remembered: tuple[Candidate, ...] = ()
+    server_first: bool = False
+    server_deadline: float = 5.0
+    probe_deadline: float = 3.0
+    grace: float = 0.15
+    lan_wait: float = 2.0
+    lan_port: int = 50000
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The candidates in order of preference, a verdict for each, and whether a server listed any."""
+
+    candidates: tuple[Candidate, ...]
+    verdicts: dict[HostPort, Verdict]
+    answered: bool
+    troubles: tuple[str, ...]
+
+
+_Event = Answer | Candidate | tuple[HostPort, Verdict]
+
+
+def gather(plan: Plan) -> Findings:
+    """Return when enough squids are known to be good, or nothing more is to be expected."""
+    stop = Event()
+    try:
+        return _Gathering(plan, stop).run()
+    finally:
+        stop.set()
+
+
+@dataclass(slots=True)
+class _Gathering:
+    plan: Plan
+    stop: Event
+    events: SimpleQueue[_Event] = field(default_factory=SimpleQueue)
+    answer: Answer | None = None
+    heard: list[Candidate] = field(default_factory=list)
+    due: dict[HostPort, float] = field(default_factory=dict)
+    verdicts: dict[HostPort, Verdict] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+    enough_since: float | None = None
+
+    def run(self) -> Findings:
+        now = time.monotonic()
+        server_until, lan_until = now + self.plan.server_deadline, now + self.plan.lan_wait
+        self._start(self._ask)
+        if not self._listen(lan_until):
+            lan_until = now
+        self._test(self.plan.remembered)
+        while (until := self._until(time.monotonic(), server_until, lan_until)) is not None:
+            try:
+                event = self.events.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                continue
+            self._take(event)
+        return self._findings()
+
+    def _until(self, now: float, server_until: float, lan_until: float) -> float | None:
+        """The next moment at which waiting may end for want of events; None: it has ended."""
+        asking = self.answer is None and now < server_until
+        pending = max((self.due[place] for place in self.due.keys() - self.verdicts.keys()), default=now)
+        if self._enough() and not asking:
+            self.enough_since = now if self.enough_since is None else self.enough_since
+            end = min(pending, self.enough_since + self.plan.grace)
+        else:
+            end = max(pending, server_until if asking else now, lan_until)
+        return end if end > now else None
+
+    def _take(self, event: _Event) -> None:
+        if isinstance(event, Answer):
+            self.answer = event
+            self._test(self._listed())
+        elif isinstance(event, Candidate):
+            self.heard.append(event)
+            self._test([event])
+        else:
+            place, verdict = event
+            self.verdicts[place] = verdict
+
+    def _enough(self) -> bool:
+        good = {
+            candidate.squid
+            for candidate in self._candidates()
+            if candidate.eligible and (verdict := self.verdicts.get(candidate.place)) and verdict.good
+        }
+        return len(good) >= self.plan.wanted
+
+    def _listed(self) -> tuple[Candidate, ...]:
+        if self.answer is None or self.answer.listing is None:
+            return ()
+        return from_listing(self.answer.listing, self.plan.service, self.plan.wanted + SPARE)
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return merge(self._listed(), self.heard, self.plan.remembered, server_first=self.plan.server_first)
+
+    def _findings(self) -> Findings:
+        late = Verdict(Outcome.UNREACHABLE, "did not answer before the wait ended", self.plan.probe_deadline)
+        if self.answer is None:
+            self.troubles.append(f"no server answered within {self.plan.server_deadline:g} s")
+        else:
+            self.troubles += self.answer.troubles
+        candidates = self._candidates()
+        verdicts = {c.place: self.verdicts.get(c.place, late) for c in candidates}
+        return Findings(candidates, verdicts, bool(self._listed()), tuple(self.troubles))
+
+    def _ask(self) -> None:
+        plan = self.plan
+        self.events.put(directory.ask(plan.servers, plan.wanted + SPARE, plan.server_deadline))
+
+    def _listen(self, until: float) -> bool:
+        if self.plan.lan_wait <= 0:
+            return False
+        try:
+            sock = discover.open_port(self.plan.lan_port)
+        except Unavailable as error:
+            self.troubles.append(str(error))
+            return False
+        self._start(partial(discover.listen, sock, until, self.stop, self.plan.service, self.events.put))
+        return True
+
+    def _test(self, candidates: Sequence[Candidate]) -> None:
+        for candidate in candidates:
+            if candidate.place not in self.due:
+                self.due[candidate.place] = time.monotonic() + self.plan.probe_deadline
+                self._start(partial(self._probe, candidate.place))
+
+    def _probe(self, place: HostPort) -> None:
+        self.events.put((place, probe_squid(place, self.plan.targets, self.plan.probe_deadline)))
+
+    @staticmethod
+    def _start(work: Callable[[], None]) -> None:
+        Thread(target=work, daemon=True).start()

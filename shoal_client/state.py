@@ -1,0 +1,174 @@
+"""What the client remembers between runs: the last good choice, one for each service.
+
+It makes the present choice stick, and is what there is to test when no server answers. It is only ever a
+hint: every squid in it is tested again before use, and without a directory to write to all else works.
+"""
+
+import fcntl
+import json
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shoal_client import files
+from shoal_client.candidates import Candidate, Source
+from shoal_client.choice import Groups
+from shoal_common.errors import ShoalError, Unavailable
+from shoal_common.heartbeat import Upstream
+from shoal_common.hosts import HostPort
+
+USUAL = Path("/var/lib/shoal")
+MAX_BYTES = 64 * 1024
+
+
+class Busy(ShoalError):  # noqa: N818
+    """Another run holds the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The choice of an earlier run, and when that was (seconds since 1970)."""
+
+    time: float
+    groups: Groups
+
+    @property
+    def members(self) -> tuple[Candidate, ...]:
+        """All squids in it."""
+        return tuple(member for group in self.groups for member in group)
+
+
+def directory(wanted: Path, environ: Mapping[str, str], *, create: bool) -> Path:
+    """Where this user's state belongs; with `create` it is there and can be written to.
+
+    Whoever may not write to the usual place gets `$XDG_CACHE_HOME/shoal`, or else a directory of their own
+    beside the temporary files. Raises Unavailable if it cannot be used, or is not safely ours.
+    """
+    if wanted == USUAL and os.geteuid() != 0 and not os.access(USUAL, os.W_OK | os.X_OK):
+        cache = environ.get("XDG_CACHE_HOME", "")
+        if not cache.startswith("/"):
+            return _own_temporary(create=create)
+        wanted = Path(cache, "shoal")
+    if create:
+        try:
+            wanted.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"{wanted}: {error.strerror}") from None
+        if not os.access(wanted, os.W_OK | os.X_OK):
+            raise Unavailable(f"{wanted} cannot be written to")
+    return wanted
+
+
+def _own_temporary(*, create: bool) -> Path:
+    """Everybody may write beside it, so it must be a real directory, ours, and closed to others."""
+    path = Path(tempfile.gettempdir(), f"shoal-{os.geteuid()}")
+    try:
+        if create:
+            path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except FileNotFoundError:
+        return path
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise Unavailable(f"{path} is not a directory of ours alone")
+    return path
+
+
+@contextmanager
+def lock(where: Path, seconds: float) -> Iterator[None]:
+    """Hold the lock that lets one run at a time write.
+
+    Raises Busy if another run holds it for `seconds`, Unavailable if it cannot be taken at all. It ends
+    with the process, however that ends.
+    """
+    path = where / "lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from None
+    try:
+        _acquire(handle, time.monotonic() + seconds)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _acquire(handle: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Busy("another run of shoal-client is at work") from None
+            time.sleep(0.05)
+        else:
+            return
+
+
+def load(where: Path, service: Upstream) -> Remembered | None:
+    """What was remembered for `service`. Raises Unavailable for a file that cannot be used."""
+    path = _file(where, service)
+    try:
+        with path.open("rb") as file:
+            body = file.read(MAX_BYTES)
+        return _decode(json.loads(body))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Unavailable(f"{path} is damaged and not used: {error}") from None
+
+
+def save(where: Path, service: Upstream, remembered: Remembered) -> None:
+    """Remember it; raises Unavailable."""
+    path = _file(where, service)
+    try:
+        files.replace(path, json.dumps(_encode(remembered), indent=1).encode())
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _file(where: Path, service: Upstream) -> Path:
+    return where / f"{service.value}.json"
+
+
+def _encode(remembered: Remembered) -> dict[str, object]:
+    return {
+        "time": remembered.time,
+        "groups": [[_squid(member) for member in group] for group in remembered.groups],
+    }
+
+
+def _squid(member: Candidate) -> dict[str, object]:
+    return {
+        "proxy": str(member.place),
+        "squid": member.squid,
+        "distance": member.distance,
+        "local": member.local,
+        "heard": member.heard,
+    }
+
+
+def _decode(entry: Any) -> Remembered:
+    groups = tuple(tuple(_member(squid) for squid in group) for group in entry["groups"])
+    return Remembered(float(entry["time"]), groups)
+
+
+def _member(entry: Any) -> Candidate:
+    distance = entry["distance"]
+    return Candidate(
+        place=HostPort.parse(entry["proxy"]),
+        source=Source.REMEMBERED,
+        squid=str(entry["squid"]),
+        distance=None if distance is None else float(distance),
+        local=entry["local"] is True,
+        heard=entry["heard"] is True,
+    )

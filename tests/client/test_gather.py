@@ -1,0 +1,147 @@
+"""Finding and testing at once, against real sockets."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from shoal_client.candidates import Candidate, Source
+from shoal_client.gather import Findings, Plan, gather
+from shoal_client.probing import probe_squid
+from shoal_common.heartbeat import Upstream
+from shoal_common.hosts import HostPort
+from shoal_common.probe import Outcome, Target
+from tests.client import parts
+from tests.client.test_discover import free_udp_port
+
+TARGET = Target.cvmfs(parts.URL)
+
+
+def find(directory: parts.Directory, **changes: Any) -> Findings:
+    keys: dict[str, Any] = {
+        "servers": (directory.url,),
+        "service": Upstream.CVMFS,
+        "targets": (TARGET,),
+        "wanted": 2,
+        "server_deadline": 20.0,
+        "probe_deadline": 20.0,
+        "grace": 0.1,
+        "lan_wait": 0.0,
+    }
+    return gather(Plan(**{**keys, **changes}))
+
+
+def remembered(place: HostPort) -> Candidate:
+    return Candidate(place, Source.REMEMBERED, str(place), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [(parts.denying, Outcome.DENIED), (parts.captive, Outcome.WRONG), (parts.foreign, Outcome.WRONG)],
+)
+def test_a_faulty_proxy_is_not_good(directory: parts.Directory, fault: Any, outcome: Outcome) -> None:
+    with parts.serve(fault) as place:
+        directory.list(place)
+        assert find(directory).verdicts[place].outcome is outcome
+
+
+def test_a_good_squid_is_good(directory: parts.Directory) -> None:
+    with parts.squid() as place:
+        directory.list(place)
+        findings = find(directory)
+    assert findings.answered
+    assert findings.verdicts[place].good
+
+
+def test_black_holes_cost_their_deadline_once(directory: parts.Directory) -> None:
+    with ExitStack() as stack:
+        holes = [stack.enter_context(parts.black_hole()) for _ in range(5)]
+        directory.list(*holes)
+        start = time.monotonic()
+        findings = find(directory, probe_deadline=0.6)
+        assert time.monotonic() - start < 5 * 0.6
+    assert {findings.verdicts[hole].outcome for hole in holes} == {Outcome.UNREACHABLE}
+
+
+def test_enough_good_squids_end_the_wait_after_the_grace(directory: parts.Directory) -> None:
+    with ExitStack() as stack:
+        squids = [stack.enter_context(parts.squid()) for _ in range(2)]
+        holes = [stack.enter_context(parts.black_hole()) for _ in range(3)]
+        directory.list(*holes, *squids)
+        start = time.monotonic()
+        findings = find(directory, probe_deadline=20.0)
+        assert time.monotonic() - start < 10.0
+    assert all(findings.verdicts[squid].good for squid in squids)
+    assert findings.verdicts[holes[0]].reason == "did not answer before the wait ended"
+
+
+def test_an_origin_that_is_away_does_not_make_a_squid_bad() -> None:
+    with parts.squid(dead="away.test") as place:
+        away = Target.cvmfs("http://away.test/cvmfs/atlas.cern.ch/.cvmfspublished")
+        assert probe_squid(place, [away, TARGET], 2.0).good
+        assert probe_squid(place, [away], 2.0).outcome is Outcome.UPSTREAM
+
+
+def test_what_is_remembered_is_tested_when_no_server_answers(directory: parts.Directory) -> None:
+    directory.status = 500
+    with parts.squid() as place:
+        findings = find(directory, remembered=(remembered(place),))
+    assert not findings.answered
+    assert findings.verdicts[place].good
+
+
+def test_a_server_that_is_silent_is_told(directory: parts.Directory) -> None:
+    with parts.black_hole() as hole:
+        findings = find(directory, servers=(f"http://{hole}",), server_deadline=0.3)
+    assert any(
+        "no answer within" in trouble or "no server answered" in trouble for trouble in findings.troubles
+    )
+
+
+def test_a_squid_on_the_lan_is_heard_and_tested(directory: parts.Directory) -> None:
+    port = free_udp_port()
+    with parts.squid(delay=0.2) as listed, parts.squid() as lan, announcing(lan, port):
+        directory.list(listed)
+        findings = find(directory, lan_wait=10.0, lan_port=port, probe_deadline=5.0)
+    assert [candidate.source for candidate in findings.candidates] == [Source.LAN, Source.SERVER]
+    assert findings.verdicts[lan].good
+
+
+def test_the_lan_is_not_waited_for_when_enough_squids_are_good(directory: parts.Directory) -> None:
+    with parts.squid() as one, parts.squid() as two:
+        directory.list(one, two)
+        start = time.monotonic()
+        find(directory, lan_wait=30.0, lan_port=free_udp_port())
+    assert time.monotonic() - start < 15.0
+
+
+def test_a_lan_port_in_use_costs_nothing_but_the_lan(directory: parts.Directory) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, parts.squid() as place:
+        sock.bind(("", 0))
+        directory.list(place)
+        findings = find(directory, lan_wait=30.0, lan_port=sock.getsockname()[1])
+    assert findings.verdicts[place].good
+    assert any("cannot listen" in trouble for trouble in findings.troubles)
+
+
+@contextmanager
+def announcing(place: HostPort, port: int) -> Iterator[None]:
+    """Repeat the announcement of `place` until the block ends."""
+    stop = Event()
+
+    def repeat() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            while not stop.wait(0.02):
+                sock.sendto(f"fna349fn{place}".encode(), ("127.0.0.1", port))
+
+    thread = Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

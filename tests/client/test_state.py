@@ -1,0 +1,132 @@
+"""What is remembered between runs."""
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from shoal_client import state
+from shoal_client.candidates import Candidate, Source
+from shoal_common.errors import Unavailable
+from shoal_common.heartbeat import Upstream
+from shoal_common.hosts import HostPort
+
+CHOICE = state.Remembered(
+    1.7e9,
+    (
+        (Candidate(HostPort("192.0.2.1", 3128), Source.REMEMBERED, "a:3128", 12.5, local=True, heard=True),),
+        (Candidate(HostPort("192.0.2.2", 3128), Source.REMEMBERED, "b:3128"),),
+    ),
+)
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    state.save(tmp_path, Upstream.CVMFS, CHOICE)
+    assert state.load(tmp_path, Upstream.CVMFS) == CHOICE
+    assert state.load(tmp_path, Upstream.FRONTIER) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"time": "x", "groups": []}',
+        b'{"time": 1, "groups": [[{"proxy": "$(id):1", "squid": "", "distance": 0, "local": 0}]]}',
+        b'{"time": 1, "groups": [["x"]]}',
+        b"[" * 60_000,
+    ],
+)
+def test_a_damaged_file_is_not_used(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "cvmfs.json").write_bytes(body)
+    with pytest.raises(Unavailable, match="damaged"):
+        state.load(tmp_path, Upstream.CVMFS)
+
+
+def test_a_missing_directory_is_made(tmp_path: Path) -> None:
+    assert state.directory(tmp_path / "a" / "b", {}, create=True).is_dir()
+
+
+def test_a_directory_is_not_made_for_a_run_that_touches_nothing(tmp_path: Path) -> None:
+    assert not state.directory(tmp_path / "a", {}, create=False).exists()
+
+
+def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="Not a directory"):
+        state.directory(tmp_path / "file" / "state", {}, create=True)
+
+
+@pytest.fixture
+def ordinary_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Somebody who may not write to the usual directory; returns their directory for temporary files."""
+    uid = os.getuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid or 12345)
+    monkeypatch.setattr(state, "USUAL", tmp_path / "usual")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_an_ordinary_users_state_is_in_their_cache_directory(ordinary_user: Path) -> None:
+    cache = ordinary_user / "cache"
+    assert state.directory(state.USUAL, {"XDG_CACHE_HOME": str(cache)}, create=True) == cache / "shoal"
+
+
+def test_without_a_cache_directory_it_is_a_private_one_beside_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = state._own_temporary(create=True)
+    assert made == tmp_path / f"shoal-{os.geteuid()}"
+    assert made.stat().st_mode & 0o777 == 0o700
+
+
+def test_somebody_elses_directory_beside_the_temporary_files_is_not_used(ordinary_user: Path) -> None:
+    path = ordinary_user / f"shoal-{os.geteuid()}"
+    path.mkdir()
+    path.chmod(0o777)
+    with pytest.raises(Unavailable, match="not a directory of ours alone"):
+        state.directory(state.USUAL, {}, create=True)
+
+
+def test_a_symbolic_link_beside_the_temporary_files_is_not_used(ordinary_user: Path) -> None:
+    (ordinary_user / "elsewhere").mkdir(mode=0o700)
+    (ordinary_user / f"shoal-{os.geteuid()}").symlink_to(ordinary_user / "elsewhere")
+    with pytest.raises(Unavailable, match="not a directory of ours alone"):
+        state.directory(state.USUAL, {}, create=True)
+
+
+def test_the_lock_keeps_a_second_run_out_and_ends(tmp_path: Path) -> None:
+    with state.lock(tmp_path, 0.0), pytest.raises(state.Busy), state.lock(tmp_path, 0.1):
+        pass
+    with state.lock(tmp_path, 0.0):
+        pass
+
+
+def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
+    release = threading.Event()
+    held = threading.Event()
+
+    def first() -> None:
+        with state.lock(tmp_path, 0.0):
+            held.set()
+            release.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    held.wait(10)
+    threading.Timer(0.1, release.set).start()
+    with state.lock(tmp_path, 10.0):
+        assert release.is_set()
+    thread.join()
+
+
+def test_a_lock_that_is_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "target")
+    with pytest.raises(Unavailable), state.lock(tmp_path, 0.0):
+        pass
+    assert not (tmp_path / "target").exists()
