@@ -27,6 +27,16 @@ class Backend:
     heartbeats: Callable[[], Mapping[str, int]]
     trusted_proxies: Sequence[str] = ()
 
+    @property
+    def state(self) -> str:
+        """What an answer made now lacks: `ok`, or some of `deaf`, `stale` and `held`, joined by commas."""
+        lacks = {
+            "deaf": not self.connected(),
+            "stale": self.keeper.stale_since is not None,
+            "held": self.held(),
+        }
+        return ",".join(name for name, lacking in lacks.items() if lacking) or "ok"
+
 
 def requester_address(request: Request, trusted: Sequence[str]) -> str:
     """The address of whoever asks.

@@ -35,12 +35,14 @@ def blueprint(backend: Backend) -> Blueprint:
         name = str(request.endpoint).rpartition(".")[2]
         service, types = SERVICES[name]
         ranked = backend.lookup.nearest(requester_address(request, backend.trusted_proxies), service, types)
-        return _json(listed_cache(one.listed, local=one.local, ranked=one) for one in _told(ranked)[:count])
+        told = _told(ranked)[:count]
+        return _json(backend, (listed_cache(one.listed, local=one.local, ranked=one) for one in told))
 
     def everything(count: int = 0) -> Response:
         """The number is part of the deployed route and has never meant anything."""
         found = backend.lookup.everything(requester_address(request, backend.trusted_proxies))
-        return _json(listed_cache(listed, local=local) for listed, local in found if _has_ipv4(listed))
+        told = [(listed, local) for listed, local in found if _has_ipv4(listed)]
+        return _json(backend, (listed_cache(listed, local=local) for listed, local in told))
 
     for name in SERVICES:
         for rule in (f"/{name}", f"/{name}<int:count>", f"/{name}/<int:count>"):
@@ -82,5 +84,7 @@ def listed_cache(listed: Listed, *, local: bool, ranked: Ranked | None = None) -
     )
 
 
-def _json(caches: Iterable[ListedCache]) -> Response:
-    return Response(encode(list(caches)), mimetype="application/json")
+def _json(backend: Backend, caches: Iterable[ListedCache]) -> Response:
+    """The body has no room for anything but caches, so what else there is to say stands in headers."""
+    headers = {"X-Shoal-Distance": "km", "X-Shoal-State": backend.state}
+    return Response(encode(list(caches)), mimetype="application/json", headers=headers)
