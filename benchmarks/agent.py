@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.chain import LOCATIONS
 from benchmarks.figure import Figure
 from testbed.origin import Origin
-from testbed.ports import accepts, free_port
 from testbed.process import wait_until
-from testbed.program import Program
+from testbed.program import Program, ShoalServer
 from testbed.squid import Squid
 
 WARM_UP_SECONDS = 5.0
@@ -19,23 +19,11 @@ SECONDS = 95.0
 
 def run(directory: Path) -> Iterator[Figure]:
     """Resident memory and share of a core, over some heartbeats after the first."""
-    amqp, http = free_port(), free_port()
-    table = directory / "locations.csv"
-    table.write_text("network,site,latitude,longitude\n127.0.0.0/8,here,48.5,-123.3\n")
     with Origin() as origin, Squid(directory / "squid") as squid:
         object_url = f"{origin.url}/cvmfs/atlas.cern.ch/.cvmfspublished"
-        flags = ["--listen", f"127.0.0.1:{http}", "--amqp", f"embedded://127.0.0.1:{amqp}"]
-        flags += ["--locations", str(table), "--cvmfs-urls", object_url]
-        server = Program(directory / "server", "shoal_server.cli", flags, lambda: accepts("127.0.0.1", amqp))
-        flags = [
-            "--amqp",
-            f"amqp://127.0.0.1:{amqp}",
-            "--cache-port",
-            str(squid.port),
-            "--external-ip",
-            "127.0.0.1",
-        ]
-        agent = Program(directory / "agent", "shoal_agent.cli", [*flags, "--check-urls", object_url])
+        server = ShoalServer(directory / "server", cvmfs_url=object_url, locations=LOCATIONS)
+        flags = ["--amqp", server.publish_url, "--cache-port", squid.port, "--external-ip", "127.0.0.1"]
+        agent = Program(directory / "agent", ["shoal_agent.cli"], [*flags, "--check-urls", object_url])
         with server, agent:
             wait_until(lambda: "publishing" in agent.log.read_text(), 20.0, "the first heartbeat")
             time.sleep(WARM_UP_SECONDS)

@@ -13,42 +13,35 @@ from benchmarks.figure import Figure
 from shoal_common.amqp import ROUTING_KEY
 from shoal_common.heartbeat import Heartbeat
 from testbed.origin import Origin
-from testbed.ports import accepts, free_port
 from testbed.process import wait_until
-from testbed.program import Program
+from testbed.program import ShoalServer
 from testbed.rabbitmq import RabbitMQ
 from testbed.redis import Redis
 from testbed.squid import Squid
 
 SQUIDS = 20
 LIMIT_SECONDS = 1.0
+LOCATIONS = "network,site,latitude,longitude\n127.0.0.0/8,here,48.5,-123.3\n"
 
 
 def run(directory: Path) -> Iterator[Figure]:
     """One figure for the parts without installation, one for RabbitMQ and Redis."""
     addresses = [f"127.40.0.{number}" for number in range(1, SQUIDS + 1)]
     with Origin() as origin, Squid(directory / "squid", listen=addresses) as squid:
-        port = free_port()
-        yield _figure(directory / "plain", squid, origin, f"embedded://127.0.0.1:{port}", "memory://")
+        yield _figure(directory / "plain", squid, origin, None, "memory://")
         if not (RabbitMQ.available() and Redis.available()):
             return
         with RabbitMQ(directory / "rabbitmq") as rabbitmq, Redis(directory / "redis") as redis:
             yield _figure(directory / "scaled", squid, origin, rabbitmq.url, redis.url)
 
 
-def _figure(directory: Path, squid: Squid, origin: Origin, amqp: str, store: str) -> Figure:
-    directory.mkdir()
-    table = directory / "locations.csv"
-    table.write_text("network,site,latitude,longitude\n127.0.0.0/8,here,48.5,-123.3\n")
-    port = free_port()
+def _figure(directory: Path, squid: Squid, origin: Origin, amqp: str | None, store: str) -> Figure:
     object_url = f"{origin.url}/cvmfs/atlas.cern.ch/.cvmfspublished"
-    flags = ["--listen", f"127.0.0.1:{port}", "--amqp", amqp, "--store", store]
-    flags += ["--locations", str(table), "--cvmfs-urls", object_url]
-    with Program(directory, "shoal_server.cli", flags, lambda: accepts("127.0.0.1", port)):
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: b'"connected"' in _read(f"{url}/healthz"), 20.0, "intake connected")
-        delays = _delays(amqp.replace("embedded:", "amqp:"), url, squid)
-    parts = ", ".join(url.partition(":")[0] for url in (amqp, store))
+    server = ShoalServer(directory, cvmfs_url=object_url, locations=LOCATIONS, amqp=amqp, store=store)
+    with server:
+        wait_until(lambda: b'"connected"' in _read(f"{server.url}/healthz"), 20.0, "intake connected")
+        delays = _delays(server.publish_url, server.url, squid)
+    parts = ", ".join(url.partition(":")[0] for url in (server.amqp, store))
     name = f"heartbeat to /nearest, slowest of {SQUIDS} ({parts})"
     print(f"  median {statistics.median(delays):.3f} s")
     return Figure(name, max(delays), "s", LIMIT_SECONDS)

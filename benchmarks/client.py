@@ -48,7 +48,7 @@ def _dry_run(directory: Path) -> Figure:
         flags = ["--dry-run", "-s", f"http://127.0.0.1:{server.server_port}/nearest", "--lan-wait", "0"]
         flags += ["--probe-urls", object_url, "--state-dir", str(directory / "state"), "-n", str(SQUIDS)]
         flags += ["--cvmfs-config", str(directory / "60-shoal.conf"), "--cvmfs-directory", str(directory)]
-        arguments = command("shoal_client.cli", directory, flags)
+        arguments = command(["shoal_client.cli"], directory, flags)
         whole = _median_seconds(arguments, must_say=addresses[0])
         target = Target.cvmfs(object_url)
         slowest = max(probe(HostPort(a, squid.port), target, timeout=5.0).seconds for a in addresses)

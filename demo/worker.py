@@ -3,14 +3,13 @@
 import http.client
 import json
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.programs import environment, no_settings
 from demo.sites import Site
 from testbed.cvmfs_talk import CvmfsTalk
+from testbed.program import command, environment
 
 REPOSITORY = "atlas.cern.ch"
 _DEFAULT_LOCAL = (
@@ -96,17 +95,16 @@ class Worker:
         self._frontier = self._client("-f").strip()
 
     def _client(self, *flags: str) -> str:
-        command = [
-            *(sys.executable, "-m", "demo.vm", self.site.worker_address, "shoal_client.cli", *flags),
-            *("--config", str(no_settings(self._directory)), "--skip-broadcast"),
-            *("--server", f"http://{self._server[0]}:{self._server[1]}"),
+        own = [
+            *(*flags, "--skip-broadcast", "--server", f"http://{self._server[0]}:{self._server[1]}"),
             *("--state-dir", str(self._directory / "state"), "--probe-urls", self._cvmfs_url),
             *("--cvmfs-config", str(self.file), "--cvmfs-directory", str(self._cvmfs)),
             *("--cvmfs-talk", str(self._talk.path), "--mounts", str(self._mounts)),
         ]
+        modules = ["demo.vm", self.site.worker_address, "shoal_client.cli"]
         try:
             done = subprocess.run(
-                command,
+                command(modules, self._directory, own),
                 env=environment(FRONTIER_SERVER=self._frontier_at_start),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

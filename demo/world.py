@@ -8,12 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from demo.programs import ShoalAgent, ShoalServer
+from demo.programs import ShoalAgent
 from demo.sites import SITES, Site, location_table
 from demo.worker import REPOSITORY, Worker, ask
 from testbed.origin import Origin
 from testbed.ports import free_port
 from testbed.process import Service
+from testbed.program import ShoalServer
 from testbed.proxycache import PythonCache
 from testbed.rabbitmq import RabbitMQ
 from testbed.redis import Redis
@@ -59,8 +60,9 @@ class World:
                 self.directory / "server",
                 amqp=self._broker(),
                 store=self._store(),
-                locations=self._location_table(),
+                locations=location_table(SITES),
                 cvmfs_url=self.cvmfs_url,
+                flags=["--verify-interval", 10],
             )
         )
         for site in SITES:
@@ -73,12 +75,11 @@ class World:
 
     def start_agents(self) -> None:
         """An agent beside each squid."""
-        amqp = self.server.amqp.replace("embedded://", "amqp://")
         for site, cache in self.caches.items():
             agent = ShoalAgent(
                 self.directory / f"agent-{site.city.lower()}",
                 site,
-                amqp=amqp,
+                amqp=self.server.publish_url,
                 cache_port=cache.port,
                 cvmfs_url=self.cvmfs_url,
             )
@@ -98,9 +99,9 @@ class World:
         logs = {service.log.parent.name: service.tail(6) for service in self._services}
         return "\n".join(f"{name}:\n{tail}" for name, tail in logs.items() if tail)
 
-    def _broker(self) -> str:
+    def _broker(self) -> str | None:
         if self.choices.broker == "embedded":
-            return f"embedded://127.0.0.1:{free_port()}"
+            return None
         return self._started(RabbitMQ(self.directory / "rabbitmq")).url
 
     def _store(self) -> str:
@@ -113,11 +114,6 @@ class World:
         # A port that is free everywhere: an agent knows its squid by the port alone.
         port = free_port("0.0.0.0")
         return kind(self.directory / f"cache-{site.city.lower()}", port=port, listen=[site.squid_address])
-
-    def _location_table(self) -> Path:
-        path = self.directory / "locations.csv"
-        path.write_text(location_table(SITES))
-        return path
 
     def _started(self, service: S) -> S:
         self._services.append(service)

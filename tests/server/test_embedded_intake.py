@@ -1,14 +1,12 @@
 """The embedded intake against real AMQP clients, broken ones and hostile ones."""
 
-import json
-import logging
 import socket
 import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -24,16 +22,30 @@ from pamqp.body import ContentBody
 from pika.adapters.blocking_connection import BlockingChannel
 
 from shoal_common.errors import Unavailable
-from shoal_server.intake.amqp_session import PROTOCOL_HEADER, Session, Stage, Terms
+from shoal_common.heartbeat import Heartbeat
 from shoal_server.intake.embedded import Credentials, EmbeddedIntake, Limits
+from shoal_server.intake.embedded.framing import PROTOCOL_HEADER
+from shoal_server.intake.embedded.pump import Taker
+from shoal_server.intake.embedded.session import Session, Stage
+from shoal_server.intake.embedded.terms import Terms
+from shoal_server.intake.reception import Reception
+from shoal_server.registry import Registry
+from shoal_server.squid import LivenessRules
+from shoal_server.stores.memory import MemoryStore
 
 M = TypeVar("M", bound=base.Frame)
 
 DEADLINE = 10.0
 GUEST = Credentials()
-HEARTBEAT = json.dumps(
-    {"uuid": "6c1b0c1e8a3f11e29e96fa163e0c2a11", "hostname": "sq1.example.org", "load": 87}
-).encode()
+SQUID = Heartbeat(
+    uuid="6c1b0c1e8a3f11e29e96fa163e0c2a11",
+    hostname="sq1.example.org",
+    port=3128,
+    timestamp=1_700_000_000.0,
+    load=87.0,
+    public_ip="192.0.2.7",
+)
+HEARTBEAT = SQUID.encode()
 LOGIN = b"\0guest\0guest"
 
 
@@ -51,9 +63,10 @@ class Ledger:
     def take(self, bodies: Sequence[bytes]) -> None:
         with self._changed:
             self.tried += 1
+            broken = self.broken
             self._changed.notify_all()
         self.open.wait(DEADLINE)
-        if self.broken:
+        if broken:
             raise Unavailable("store: connection refused")
         with self._changed:
             self._bodies += bodies
@@ -71,11 +84,9 @@ class Ledger:
             )
             return list(self._bodies)
 
-    def waits_for_a_try(self, after: int = 0) -> None:
+    def waits_for_a_try(self) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self.tried > after, DEADLINE), (
-                "the reception was not called"
-            )
+            assert self._changed.wait_for(lambda: self.tried > 0, DEADLINE), "the reception was not called"
 
 
 @pytest.fixture
@@ -87,7 +98,7 @@ def ledger() -> Iterator[Ledger]:
 
 @contextmanager
 def listening(
-    ledger: Ledger,
+    reception: Taker,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     ssl_context: ssl.SSLContext | None = None,
     credentials: Credentials | None = GUEST,
@@ -96,7 +107,7 @@ def listening(
     intake = EmbeddedIntake(
         "127.0.0.1",
         0,
-        ledger,
+        reception,
         credentials=credentials,
         limits=limits,
         ssl_context=ssl_context,
@@ -106,7 +117,6 @@ def listening(
     try:
         yield intake
     finally:
-        ledger.open.set()
         intake.stop()
 
 
@@ -214,14 +224,9 @@ def test_messages_published_ahead_of_their_confirms_arrive_in_order(
     assert ledger.bodies == bodies
 
 
-@pytest.mark.parametrize("heartbeat", [0, 1])
-def test_a_kept_connection_lives_past_its_heartbeats(ledger: Ledger, heartbeat: int) -> None:
-    with (
-        listening(ledger) as intake,
-        closing(pika.BlockingConnection(parameters(intake, heartbeat=heartbeat))) as connection,
-    ):
-        channel = connection.channel()
-        connection.sleep(3.2)
+def test_a_kept_connection_lives_by_its_heartbeats(intake: EmbeddedIntake, ledger: Ledger) -> None:
+    with channel_to(intake, heartbeat=1) as channel:
+        channel.connection.sleep(2.6)  # past the two heartbeats after which a silent peer is cut off
         publish(channel)
         ledger.waits_for(1)
 
@@ -368,34 +373,52 @@ def test_when_the_store_is_away_a_confirming_publisher_is_told_and_later_served(
     assert ledger.bodies == [b"stored"]
 
 
-def test_when_the_store_is_away_unconfirmed_messages_are_kept_and_stored_later_in_order(
-    intake: EmbeddedIntake, ledger: Ledger
+def test_when_the_store_is_away_unconfirmed_messages_are_dropped_and_later_ones_stored(
+    intake: EmbeddedIntake, ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger.broken = True
     with channel_to(intake) as channel:
-        for number in range(250):
-            publish(channel, b"%d" % number)
-        ledger.waits_for_a_try(after=1)
+        publish(channel, b"lost")
+        until(lambda: "are dropped" in caplog.text, "refused")
         ledger.broken = False
-        assert ledger.waits_for(250) == [b"%d" % number for number in range(250)]
+        publish(channel, b"stored")
+        assert ledger.waits_for(1) == [b"stored"]
 
 
-def test_the_kept_messages_are_bounded_and_the_oldest_go_first(
+def test_what_gathered_behind_a_refused_batch_is_dropped_with_it(
     ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING)
-    ledger.broken = True
-    limits = Limits(max_kept=10, batch=100, retry_seconds=(0.01, 0.01))
-    with listening(ledger, limits) as intake, channel_to(intake) as channel:
-        for number in range(50):
-            publish(channel, b"%d" % number)
+    with listening(ledger, Limits(batch=5)) as intake, channel_to(intake) as channel:
+        ledger.broken = True
+        ledger.open.clear()
+        for _ in range(50):
+            publish(channel, b"old")
         channel.exchange_declare("shoal", passive=True)  # its answer comes after all that was sent before
-        ledger.waits_for_a_try(after=ledger.tried + 1)
+        ledger.open.set()
+        until(lambda: "are dropped" in caplog.text, "refused")
         ledger.broken = False
-        assert ledger.waits_for(10) == [b"%d" % number for number in range(40, 50)]
-        until(lambda: "40 dropped" in caplog.text, "recovery logged")
-    assert caplog.text.count("the oldest are dropped") == 1
-    assert caplog.text.count("the store takes no heartbeats") == 1
+        publish(channel, b"new")
+        assert ledger.waits_for(1) == [b"new"]
+        assert ledger.tried == 2
+
+
+def test_an_outage_costs_two_log_lines_and_the_second_counts_what_was_lost(
+    intake: EmbeddedIntake, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger.broken = True
+    with channel_to(intake) as channel:
+        channel.confirm_delivery()
+        for _ in range(3):
+            with pytest.raises(pika.exceptions.NackError):
+                publish(channel)
+        ledger.broken = False
+        publish(channel)
+        until(lambda: "stored again" in caplog.text, "recovery logged")
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("shoal_server")]
+    assert lines == [
+        "heartbeats are dropped: store: connection refused",
+        "heartbeats are stored again; 3 were dropped",
+    ]
 
 
 def test_a_reception_that_breaks_costs_its_batch_and_not_the_intake(
@@ -412,22 +435,31 @@ def test_a_reception_that_breaks_costs_its_batch_and_not_the_intake(
     assert "broke the reception" in caplog.text
 
 
-def test_a_slow_store_stops_reading_and_not_the_heartbeats(ledger: Ledger) -> None:
-    limits = Limits(max_waiting=10, batch=5)
-    bodies = [b"x" * 60_000] * 400
-    with listening(ledger, limits) as intake, channel_to(intake, heartbeat=1) as idle, Raw(intake) as raw:
-        ledger.open.clear()
+def test_a_slow_store_stops_reading_and_cuts_nobody_off(ledger: Ledger) -> None:
+    limits = Limits(max_waiting_bytes=500_000, batch=5, idle_seconds=1.0)
+    stream = publishing(b"x" * 60_000) * 400
+    ledger.open.clear()
+    with listening(ledger, limits) as intake, channel_to(intake) as idle, Raw(intake) as raw:
         raw.log_in()
-        writer = threading.Thread(target=raw.write, args=(b"".join(publishing(body) for body in bodies),))
+        writer = threading.Thread(target=raw.write, args=(stream,))
         writer.start()
         ledger.waits_for_a_try()
-        idle.connection.sleep(3.2)
+        idle.connection.sleep(1.6)
         assert writer.is_alive(), "24 MB were read while nothing was stored"
-        ledger.open.set()
-        assert len(ledger.waits_for(400)) == 400
-        writer.join(DEADLINE)
         publish(idle)
-        ledger.waits_for(401)
+        ledger.open.set()
+        assert HEARTBEAT in ledger.waits_for(401)
+        writer.join(DEADLINE)
+
+
+def test_a_published_heartbeat_is_on_the_list() -> None:
+    store = MemoryStore()
+    reception = Reception(Registry(store, LivenessRules()), placed=lambda _: False)
+    with listening(reception) as intake, channel_to(intake) as channel:
+        channel.confirm_delivery()
+        publish(channel, b"no heartbeat")
+        publish(channel)
+        assert [squid.beat for squid in store.squids()] == [SQUID]
 
 
 # ---- the end ----
@@ -707,9 +739,10 @@ def test_a_silent_peer_is_cut_off_with_and_without_heartbeats(ledger: Ledger) ->
 def test_a_peer_that_reads_no_answers_is_neither_read_from_nor_kept(ledger: Ledger) -> None:
     with listening(ledger, Limits(stall_seconds=0.3)) as intake, Raw(intake, receive_buffer=4096) as raw:
         raw.log_in()
-        flood = method(commands.Exchange.Declare(exchange="shoal", passive=True)) * 1000
+        long_answer = method(commands.Basic.Publish(exchange="x" * 120))
+        reopening = method(commands.Channel.Close(0, "", 0, 0)) + method(commands.Channel.Open())
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            raw.write(flood * 1000)
+            raw.write((long_answer + reopening) * 100_000)
 
 
 def test_after_ten_thousand_hostile_messages_the_next_good_one_arrives(
@@ -802,7 +835,7 @@ def test_a_mutated_stream_raises_nothing_and_buffers_little(data: st.DataObject)
     for start in range(0, len(stream), 50):
         result = session.receive(bytes(stream[start : start + 50]))
         session.settle([delivery.confirm for delivery in result.deliveries if delivery.confirm], stored=True)
-    assert len(session._buffer) <= len(stream)
+    assert len(session._reader._buffer) <= len(stream)
 
 
 def test_confirms_of_a_closed_channel_do_not_reach_its_successor() -> None:
