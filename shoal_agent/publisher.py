@@ -1,0 +1,140 @@
+"""Carries heartbeats to a broker: one kept connection, confirms, the brokers of a cluster in turn.
+
+A message is confirmed or it is lost: nothing is queued here, so no stale news is sent late and memory
+stays constant however long the broker is away.
+"""
+
+import random
+from contextlib import suppress
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import ChannelClosedByBroker, ConnectionBlockedTimeout
+
+from shoal_common.amqp import ROUTING_KEY, Broker
+from shoal_common.amqp_trouble import TROUBLE, explain
+from shoal_common.errors import SettingsError, Unavailable
+
+LONGEST_PAUSE = 60.0
+MESSAGE_TTL_MS = 180 * 1000
+"""A heartbeat that waited this long in a queue says nothing of the present."""
+_NOBODY = "shoal.is-anybody-there"
+
+
+def pause_after(failures: int) -> float:
+    """Seconds until the next try: exponential back-off with full jitter, at most a minute.
+
+    Agents that lost one broker in the same second come back spread over the whole span.
+    """
+    return random.uniform(0.0, min(LONGEST_PAUSE, 2.0 ** min(failures, 16)))  # noqa: S311 - guards nothing
+
+
+class Publisher:
+    """One connection to one of the broker's hosts; to be used from one thread."""
+
+    def __init__(self, broker: Broker, exchange: str, name: str) -> None:
+        self._broker = broker
+        self._exchange = exchange
+        self._name = name
+        self._turn = 0
+        self._was_blocked = False
+        self._connection: pika.BlockingConnection | None = None
+        self._channel: BlockingChannel | None = None
+        self._place = ""
+        self._properties = pika.BasicProperties(
+            content_type="application/json", expiration=str(MESSAGE_TTL_MS)
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as we know."""
+        return self._connection is not None
+
+    @property
+    def place(self) -> str:
+        """The `host:port` that was connected to last."""
+        return self._place
+
+    def publish(self, body: bytes) -> None:
+        """Send one message and return when the broker has confirmed it; connects where needed.
+
+        Raises Unavailable when it was not confirmed; the message may have arrived all the same.
+        """
+        connection = self._connection or self._connect()
+        try:
+            channel = self._channel or self._open(connection)
+            channel.basic_publish(self._exchange, ROUTING_KEY, body, self._properties)
+        except TROUBLE as error:
+            raise self._failed(error) from None
+
+    def wait(self, seconds: float) -> None:
+        """Let up to `seconds` pass while the connection answers the broker's own heartbeats.
+
+        Raises Unavailable when the connection is lost. Needs a connection.
+        """
+        if self._connection is None:
+            raise Unavailable("there is no connection to a broker")
+        try:
+            self._connection.process_data_events(seconds)
+        except TROUBLE as error:
+            raise self._failed(error) from None
+
+    def close(self) -> None:
+        """End the connection in good order, if there is one."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            with suppress(*TROUBLE):  # it is to be gone, and gone it is
+                connection.close()
+
+    def _connect(self) -> pika.BlockingConnection:
+        try:
+            places = list(self._broker.parameters(self._name))
+        except SettingsError as error:
+            raise Unavailable(str(error)) from None
+        troubles = []
+        for parameters in places[self._turn % len(places) :] + places[: self._turn % len(places)]:
+            place = f"{parameters.host}:{parameters.port}"
+            try:
+                self._connection = pika.BlockingConnection(parameters)
+            except TROUBLE as error:
+                troubles.append(f"{place} {explain(error)}")
+                self._turn += 1
+            else:
+                self._place = place
+                return self._connection
+        raise Unavailable("; ".join(troubles))
+
+    def _open(self, connection: pika.BlockingConnection) -> BlockingChannel:
+        if self._was_blocked:
+            _try_out(connection)
+            self._was_blocked = False
+        self._channel = _confirming(connection)
+        return self._channel
+
+    def _failed(self, error: BaseException) -> Unavailable:
+        """Forget what is broken: the channel, and the connection too unless it lives on."""
+        self._was_blocked |= isinstance(error, ConnectionBlockedTimeout)
+        self._channel = None
+        if self._connection is not None and not self._connection.is_open:
+            self._connection = None
+            self._turn += 1
+        return Unavailable(f"{self._place} {explain(error)}")
+
+
+def _confirming(connection: pika.BlockingConnection) -> BlockingChannel:
+    channel = connection.channel()
+    channel.confirm_delivery()
+    return channel
+
+
+def _try_out(connection: pika.BlockingConnection) -> None:
+    """Send a message to nobody: a broker short of memory tells so only to those who publish.
+
+    It then keeps what they sent, and delivers it when it has recovered, hours late perhaps.
+    """
+    channel = _confirming(connection)
+    try:
+        channel.basic_publish("", _NOBODY, b"")
+        channel.close()
+    except ChannelClosedByBroker:
+        return  # this user may not use the default exchange; then the next heartbeat has to try it out

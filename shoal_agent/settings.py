@@ -1,0 +1,199 @@
+"""The agent's settings; nothing but the broker's name has to be set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from shoal_common import kinds
+from shoal_common.amqp import compose_broker_url
+from shoal_common.heartbeat import MAX_RATE, CacheType, Upstream
+from shoal_common.hosts import host_text, ipv4
+from shoal_common.program import LogLevel
+from shoal_common.settings import Settings, Values, setting
+
+STRATUM_ONES = (
+    "http://cvmfs-stratum-one.cern.ch/cvmfs/atlas.cern.ch/.cvmfspublished",
+    "http://cernvmfs.gridpp.rl.ac.uk/cvmfs/atlas.cern.ch/.cvmfspublished",
+    "http://cvmfs-s1bnl.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
+    "http://cvmfs-s1fnal.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
+)
+_HOST = kinds.Kind(host_text, "a host name")
+_IPV4 = kinds.Kind(ipv4, "an IPv4 address")
+_TLS_KEYS = ("use_ssl", "amqp_ca_cert", "amqp_client_cert", "amqp_client_key")
+
+
+@dataclass(frozen=True)
+class AgentSettings(Settings):
+    """What an operator may set for an agent."""
+
+    amqp: str = setting(
+        "amqp",
+        "amqp://localhost:5672/",
+        kinds.url("amqp", "amqps"),
+        "The broker that the Shoal servers listen to: amqp://user:password@host:port/vhost, or amqps:// for "
+        "TLS. The hosts of a cluster are separated by commas and tried in turn. Ports default to 5672 and "
+        "5671, the user to guest.",
+        key="url",
+    )
+    exchange: str = setting(
+        "amqp",
+        "shoal",
+        kinds.text("letters, digits, and . _ : -", r"[A-Za-z0-9._:-]{1,127}"),
+        "The exchange to publish to; a Shoal server declares it.",
+        was=("rabbitmq.amqp_exchange",),
+    )
+    ca_file: Path | None = setting(
+        "amqp",
+        None,
+        kinds.optional(kinds.path(), "the authorities that this system trusts"),
+        "For amqps: the certificates of the authorities that may have signed the broker's certificate.",
+    )
+    cert_file: Path | None = setting(
+        "amqp",
+        None,
+        kinds.optional(kinds.path(), "none is shown"),
+        "For amqps: the certificate to show to the broker.",
+    )
+    key_file: Path | None = setting(
+        "amqp",
+        None,
+        kinds.optional(kinds.path(), "it is in cert_file"),
+        "For amqps: the private key of that certificate.",
+    )
+    interval: float = setting(
+        "general",
+        30.0,
+        kinds.number(0.2, 3600, "seconds"),
+        "Time between two heartbeats. Servers take a squid for gone when they hear nothing for 180 s.",
+    )
+    external_ip: str | None = setting(
+        "general",
+        None,
+        kinds.optional(_IPV4, "the public address of this VM, if it has one"),
+        "The address under which the outside reaches this VM, where a NAT or a floating IP hides it.",
+    )
+    cache_port: int | None = setting(
+        "general",
+        None,
+        kinds.optional(
+            kinds.whole(1, 65535), "where a squid or varnishd of this VM is found to listen, else 3128"
+        ),
+        "The port of the cache beside this agent.",
+        was=("general.squid_port",),
+    )
+    cache_type: CacheType | None = setting(
+        "general",
+        None,
+        kinds.optional(kinds.one_of(CacheType), "what is found, else squid"),
+        "What the cache is.",
+    )
+    upstream: Upstream = setting(
+        "general",
+        Upstream.BOTH,
+        kinds.one_of(Upstream),
+        "Which services the cache may be used for; a Varnish often has one only.",
+    )
+    interface: str | None = setting(
+        "general",
+        None,
+        kinds.optional(
+            kinds.text("its name", r"[^\s/\x00]{1,15}"), "the one that the route to the outside takes"
+        ),
+        "The network interface that carries the cache's traffic: its addresses come first, its bytes are the "
+        "load.",
+    )
+    hostname: str | None = setting(
+        "general",
+        None,
+        kinds.optional(_HOST, "the name that this system has"),
+        "The name to show for this VM.",
+        was=("general.dnsname",),
+    )
+    max_load: float | None = setting(
+        "general",
+        None,
+        kinds.optional(
+            kinds.number(1, MAX_RATE, "kB/s"), "90 % of the interface's speed, unknown if it does not say"
+        ),
+        "What this VM can send. Virtual interfaces seldom say; 122000 is a link of 1 Gb/s.",
+    )
+    check_urls: tuple[str, ...] = setting(
+        "check",
+        STRATUM_ONES,
+        kinds.several(kinds.url("http")),
+        "CVMFS objects (.cvmfspublished or .cvmfswhitelist) fetched through the cache to test it: the first "
+        "that comes proves it good. Take them from origins that the cache is allowed to ask.",
+        key="urls",
+    )
+    check_frontier_urls: tuple[str, ...] = setting(
+        "check",
+        (),
+        kinds.several(kinds.url("http")),
+        "Frontier servlets (http://host:port/servlet), one of which the cache must also be able to ask; "
+        "empty: Frontier is not tested.",
+        key="frontier_urls",
+    )
+    check_interval: float = setting(
+        "check",
+        60.0,
+        kinds.number(0.1, 86400, "seconds"),
+        "Time between two tests of the cache. That its port opened or closed is seen within 5 s.",
+        key="interval",
+    )
+    check_retry: float = setting(
+        "check",
+        10.0,
+        kinds.number(0.1, 3600, "seconds"),
+        "Time until the next test when one contradicted the state.",
+        key="retry",
+    )
+    check_timeout: float = setting(
+        "check",
+        5.0,
+        kinds.number(0.1, 60, "seconds"),
+        "How long one fetch may take.",
+        key="timeout",
+    )
+    check_rise: int = setting(
+        "check",
+        2,
+        kinds.whole(1, 100),
+        "After so many good tests in a row a bad cache is good again.",
+        key="rise",
+    )
+    check_fall: int = setting(
+        "check",
+        3,
+        kinds.whole(1, 100),
+        "After so many bad tests in a row a good cache is bad, and no longer announced.",
+        key="fall",
+    )
+    log_level: LogLevel = setting(
+        "logging",
+        LogLevel.INFO,
+        kinds.one_of(LogLevel),
+        "How much is logged, to stderr. At info: one line when a state changes.",
+        key="level",
+        was=("logging.logging_level",),
+    )
+
+    DEAD: ClassVar[Mapping[str, str]] = {
+        "general.cloud": "it has not been part of a heartbeat since 0.6",
+        "general.admin_email": "trouble is logged, no mail is sent",
+        "general.access_level": "servers find out by themselves who can reach the squid",
+        "general.global_access": "servers find out by themselves who can reach the squid",
+        "general.domain_access": "servers find out by themselves who can reach the squid",
+        "general.tx_bytes_path": "the counter belongs to the interface; [general] interface sets that one",
+        "general.external_ip_service": "no service is asked; set [general] external_ip behind a NAT",
+        "logging.log_file": "logs go to stderr, to be kept by journald or whatever runs the agent",
+        "rabbitmq.amqp_virtual_host": "agents before 2.0 used / whatever it said; it is a part of [amqp] url",
+        **{
+            f"rabbitmq.{key}": "TLS is set by amqps:// in [amqp] url and the files there" for key in _TLS_KEYS
+        },
+    }
+
+    @classmethod
+    def compose(cls, values: Values) -> tuple[Values, list[str]]:
+        """Join the broker's keys of older files into one URL."""
+        return compose_broker_url(values)

@@ -1,0 +1,248 @@
+"""The agent's turns, against the server's own embedded listener."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from shoal_agent.agent import Agent
+from shoal_agent.beat import Identity
+from shoal_agent.cache import Cache
+from shoal_agent.health import Finding, HealthRules
+from shoal_agent.host import Host
+from shoal_agent.publisher import Publisher
+from shoal_agent.watch import Watch
+from shoal_common.errors import Unavailable
+from shoal_common.heartbeat import AgentState, CacheType, Heartbeat, Upstream, decode
+from shoal_common.hosts import HostPort
+from shoal_server.intake.embedded import EmbeddedIntake
+from testbed.ports import free_port
+from testbed.process import wait_until
+from tests.agent.support import broker
+
+CACHE = Cache(HostPort("127.0.0.1", 3128), CacheType.SQUID, Upstream.BOTH, "configured")
+HOST = Host("sq1.example.org", "lo", "206.12.48.10", "10.1.2.3", None, None)
+NOWHERE = Host("sq1.example.org", None, None, None, None, None)
+
+
+class Server:
+    """An embedded intake at a fixed port that remembers what it took."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.heard: list[Heartbeat] = []
+        self._intake: EmbeddedIntake | None = None
+
+    @property
+    def url(self) -> str:
+        return f"amqp://127.0.0.1:{self.port}/"
+
+    def take(self, bodies: Sequence[bytes]) -> None:
+        self.heard += [decode(body) for body in bodies]
+
+    def start(self) -> None:
+        self._intake = EmbeddedIntake("127.0.0.1", self.port, self, credentials=None)
+        self._intake.start()
+
+    def stop(self) -> None:
+        if self._intake is not None:
+            self._intake.stop()
+            self._intake = None
+
+    def await_count(self, count: int) -> None:
+        wait_until(lambda: len(self.heard) >= count, 10, f"{count} heartbeats")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    made.start()
+    yield made
+    made.stop()
+
+
+class Squid:
+    """Says of itself how it is."""
+
+    def __init__(self) -> None:
+        self.good = True
+
+    def watch(self) -> Watch:
+        rules = HealthRules(rise=1, fall=1)
+        return Watch(lambda: CACHE, lambda _: Finding(self.good, "as it says"), rules, every=0.05, retry=0.05)
+
+
+@pytest.fixture
+def squid() -> Squid:
+    return Squid()
+
+
+Start = Callable[..., Agent]
+
+
+@pytest.fixture
+def start(server: Server, squid: Squid) -> Iterator[Start]:
+    """Run an agent in threads until the end of the test, which it must reach within 2 s."""
+    stop = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def run(interval: float = 0.2, look: Callable[[], Host] = lambda: HOST) -> Agent:
+        watch = squid.watch()
+        agent = made(server, watch, interval, look)
+        for target in (watch.run, agent.run):
+            threads.append(threading.Thread(target=target, args=(stop,)))
+            threads[-1].start()
+        return agent
+
+    yield run
+    stop.set()
+    for thread in threads:
+        thread.join(2.0)
+        assert not thread.is_alive()
+
+
+def made(
+    server: Server, watch: Watch, interval: float = 0.2, look: Callable[[], Host] = lambda: HOST
+) -> Agent:
+    identity = Identity("0123456789abcdef", interval, None, None)
+    return Agent(identity, look, watch, Publisher(broker(server.url), "shoal", "test"))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal_agent.agent.FIRST_SAMPLE_SECONDS", 0.05)
+    monkeypatch.setattr("shoal_agent.agent.TURN_SECONDS", 0.05)
+    monkeypatch.setattr("shoal_agent.agent.pause_after", lambda _: 0.05)
+
+
+def test_heartbeats_come_one_after_the_other(server: Server, start: Start) -> None:
+    start()
+    server.await_count(3)
+    assert {(each.port, each.public_ip, each.state) for each in server.heard} == {
+        (3128, "206.12.48.10", AgentState.UP)
+    }
+
+
+def test_heartbeats_keep_the_interval(server: Server, start: Start) -> None:
+    start(interval=0.5)
+    server.await_count(3)
+    stamps = [each.timestamp for each in server.heard]
+    assert all(later - earlier >= 0.45 for earlier, later in pairwise(stamps))
+
+
+def test_a_squid_that_was_never_good_is_not_announced(server: Server, squid: Squid, start: Start) -> None:
+    squid.good = False
+    agent = start()
+    wait_until(lambda: agent._watch.seen.health.healthy is False)
+    agent.turn()
+    assert server.heard == []
+
+
+def test_a_squid_that_turns_bad_is_taken_back_at_once(server: Server, squid: Squid, start: Start) -> None:
+    start(interval=3600)
+    server.await_count(1)
+    squid.good = False
+    server.await_count(2)
+    assert [each.state for each in server.heard] == [AgentState.UP, AgentState.LEAVING]
+
+
+def test_a_squid_that_recovers_is_announced_again_at_once(server: Server, squid: Squid, start: Start) -> None:
+    start(interval=3600)
+    server.await_count(1)
+    squid.good = False
+    server.await_count(2)
+    squid.good = True
+    server.await_count(3)
+    assert server.heard[-1].state is AgentState.UP
+
+
+def test_an_address_that_changes_is_announced_without_a_restart(server: Server, start: Start) -> None:
+    hosts = [HOST, HOST, Host("sq1.example.org", "lo", "206.12.48.99", None, None, None)]
+    start(look=lambda: hosts.pop(0) if len(hosts) > 1 else hosts[0])
+    wait_until(lambda: any(each.public_ip == "206.12.48.99" for each in server.heard), 10)
+
+
+def test_a_host_without_an_address_waits_for_one(server: Server, start: Start) -> None:
+    hosts = [NOWHERE, NOWHERE, NOWHERE, HOST]
+    start(look=lambda: hosts.pop(0) if len(hosts) > 1 else hosts[0])
+    server.await_count(1)
+
+
+def test_after_an_outage_only_fresh_heartbeats_are_sent(server: Server, start: Start) -> None:
+    start(interval=0.1)
+    server.await_count(2)
+    server.stop()
+    time.sleep(0.5)  # the outage: several heartbeats fall due
+    before = len(server.heard)
+    back = time.time()
+    server.start()
+    server.await_count(before + 2)
+    assert all(each.timestamp >= back - 0.1 for each in server.heard[before:])
+
+
+def test_an_outage_is_two_lines_in_the_log(
+    server: Server, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lines(*levels: str) -> list[str]:
+        mine = [record for record in caplog.records if record.name == "shoal_agent.agent"]
+        return [record.getMessage() for record in mine if record.levelname in levels]
+
+    caplog.set_level(logging.INFO)
+    agent = start(interval=0.1)
+    server.await_count(1)
+    server.stop()
+    wait_until(lambda: agent._failures > 5)
+    server.start()
+    wait_until(lambda: len(lines("INFO")) == 2)
+    reasons = lines("WARNING")
+    assert any("refuses the connection" in reason for reason in reasons)
+    assert len(reasons) == len(set(reasons)) <= 3
+    assert lines("INFO")[-1] == f"publishing to 127.0.0.1:{server.port} that 206.12.48.10:3128 is here"
+
+
+def test_the_end_is_a_goodbye(server: Server, squid: Squid) -> None:
+    stop = threading.Event()
+    watch = squid.watch()
+    watch.test()
+    agent = threading.Thread(target=made(server, watch).run, args=(stop,))
+    agent.start()
+    server.await_count(1)
+    stop.set()
+    agent.join(2.0)
+    assert not agent.is_alive()
+    assert server.heard[-1].state is AgentState.LEAVING
+
+
+def test_who_was_never_announced_says_no_goodbye(server: Server, squid: Squid) -> None:
+    made(server, squid.watch()).leave()
+    assert server.heard == []
+
+
+def test_once_publishes_one_heartbeat_without_a_goodbye(server: Server, squid: Squid) -> None:
+    made(server, squid.watch()).once()
+    assert [each.state for each in server.heard] == [AgentState.UP]
+
+
+def test_once_says_why_a_bad_squid_is_not_published(server: Server, squid: Squid) -> None:
+    squid.good = False
+    with pytest.raises(Unavailable, match="as it says"):
+        made(server, squid.watch()).once()
+    assert server.heard == []
+
+
+def test_the_load_is_that_of_the_whole_interval(
+    server: Server, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = time.monotonic()
+
+    def counter(*_: Any) -> int:
+        return int((time.monotonic() - begin) * 1024 * 500)
+
+    monkeypatch.setattr("shoal_agent.agent.bytes_sent", counter)
+    start(interval=0.3)
+    server.await_count(3)
+    assert server.heard[-1].load == pytest.approx(500, rel=0.05)

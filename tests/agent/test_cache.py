@@ -1,0 +1,151 @@
+"""Finding the cache and its port in /proc."""
+
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shoal_agent.cache import Listener, find, is_listening, listeners, processes
+from shoal_common.heartbeat import CacheType, Upstream
+from shoal_common.hosts import HostPort
+from tests.conftest import StartSquid
+
+HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+SQUID_UID = 31
+
+
+class Proc:
+    """A /proc of our own making."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "net").mkdir()
+        for name in ("tcp", "tcp6"):
+            (root / "net" / name).write_text(HEADER)
+
+    def socket(self, address: str, port: int, uid: int, inode: int = 1, state: str = "0A") -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        raw = socket.inet_pton(family, address)
+        words = [int.from_bytes(raw[at : at + 4], sys.byteorder) for at in range(0, len(raw), 4)]
+        local = "".join(f"{word:08X}" for word in words) + f":{port:04X}"
+        zeros = "00000000:00000000 00:00000000 00000000"
+        line = f"   0: {local} 00000000:0000 {state} {zeros} {uid:5d}        0 {inode} 1\n"
+        with (self.root / "net" / ("tcp6" if ":" in address else "tcp")).open("a") as table:
+            table.write(line)
+
+    def process(self, pid: int, name: str, uid: int, inodes: tuple[int, ...] | None = None) -> None:
+        entry = self.root / str(pid)
+        entry.mkdir()
+        (entry / "comm").write_text(f"{name}\n")
+        (entry / "status").write_text(f"Name:\t{name}\nUid:\t0\t{uid}\t0\t{uid}\n")
+        if inodes is not None:
+            (entry / "fd").mkdir()
+            for number, inode in enumerate(inodes):
+                (entry / "fd" / str(number)).symlink_to(f"socket:[{inode}]")
+            (entry / "fd" / "99").symlink_to("/dev/null")
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Proc:
+    return Proc(tmp_path)
+
+
+def found(proc: Proc, port: int | None = None, kind: CacheType | None = None) -> tuple[HostPort, CacheType]:
+    cache = find(port, kind, Upstream.BOTH, proc.root)
+    return cache.place, cache.type
+
+
+def test_listening_sockets_are_read_with_address_port_and_user(proc: Proc) -> None:
+    proc.socket("10.1.2.3", 3128, uid=31, inode=77)
+    proc.socket("fd00::5", 3129, uid=0, inode=78)
+    assert listeners(proc.root) == (Listener("10.1.2.3", 3128, 31, 77), Listener("fd00::5", 3129, 0, 78))
+
+
+def test_connections_are_no_listening_sockets(proc: Proc) -> None:
+    proc.socket("127.0.0.1", 3128, uid=31, state="01")
+    assert listeners(proc.root) == ()
+
+
+def test_where_proc_tells_nothing_nothing_listens(tmp_path: Path) -> None:
+    assert listeners(tmp_path / "proc") == ()
+
+
+def test_without_a_cache_the_usual_port_is_assumed(proc: Proc) -> None:
+    assert found(proc) == (HostPort("127.0.0.1", 3128), CacheType.SQUID)
+    assert found(proc, kind=CacheType.VARNISH) == (HostPort("127.0.0.1", 6081), CacheType.VARNISH)
+
+
+def test_a_configured_port_wins_over_what_is_found(proc: Proc) -> None:
+    proc.process(10, "squid", SQUID_UID)
+    proc.socket("0.0.0.0", 3128, SQUID_UID)
+    assert found(proc, port=3199)[0] == HostPort("127.0.0.1", 3199)
+
+
+def test_a_squids_port_is_found_by_its_user(proc: Proc) -> None:
+    proc.process(10, "squid", SQUID_UID)
+    proc.socket("::", 3111, SQUID_UID)
+    proc.socket("0.0.0.0", 22, uid=0)
+    assert found(proc) == (HostPort("127.0.0.1", 3111), CacheType.SQUID)
+
+
+def test_a_squids_port_is_found_by_its_open_files_where_they_may_be_seen(proc: Proc) -> None:
+    proc.process(10, "squid", SQUID_UID, inodes=(501, 502))
+    proc.socket("0.0.0.0", 4000, SQUID_UID, inode=400)
+    proc.socket("0.0.0.0", 3111, SQUID_UID, inode=502)
+    assert found(proc)[0].port == 3111
+
+
+def test_roots_other_ports_are_not_taken_for_a_caches(proc: Proc) -> None:
+    proc.process(10, "varnishd", uid=0)
+    proc.socket("0.0.0.0", 22, uid=0)
+    assert found(proc, kind=CacheType.VARNISH)[0].port == 6081
+
+
+def test_of_several_ports_the_usual_one_is_taken(proc: Proc) -> None:
+    proc.process(10, "squid", SQUID_UID)
+    for port in (3000, 3128, 8080):
+        proc.socket("0.0.0.0", port, SQUID_UID)
+    assert found(proc)[0].port == 3128
+
+
+def test_a_port_for_others_comes_before_one_on_loopback(proc: Proc) -> None:
+    proc.process(10, "squid", SQUID_UID)
+    proc.socket("127.0.0.1", 3128, SQUID_UID)
+    proc.socket("0.0.0.0", 3129, SQUID_UID)
+    assert found(proc)[0].port == 3129
+
+
+def test_a_squid_bound_to_one_address_is_tested_there(proc: Proc) -> None:
+    proc.process(10, "squid", SQUID_UID)
+    proc.socket("10.1.2.3", 3128, SQUID_UID)
+    assert found(proc)[0] == HostPort("10.1.2.3", 3128)
+
+
+def test_a_varnish_is_found_and_called_so(proc: Proc) -> None:
+    proc.process(10, "varnishd", uid=120)
+    proc.socket("0.0.0.0", 6082, uid=120)
+    assert found(proc) == (HostPort("127.0.0.1", 6082), CacheType.VARNISH)
+
+
+def test_the_configured_type_decides_which_of_two_caches_is_meant(proc: Proc) -> None:
+    proc.process(10, "squid", SQUID_UID)
+    proc.process(11, "varnishd", uid=120)
+    proc.socket("0.0.0.0", 3128, SQUID_UID)
+    proc.socket("0.0.0.0", 6081, uid=120)
+    assert found(proc, kind=CacheType.VARNISH)[0].port == 6081
+
+
+def test_a_real_listening_socket_is_seen_and_its_end_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = HostPort("127.0.0.1", server.getsockname()[1])
+        assert is_listening(place)
+    assert not is_listening(place)
+
+
+def test_a_real_squid_is_found(start_squid: StartSquid) -> None:
+    squid = start_squid()
+    process = next(each for each in processes() if each.pid == squid.pid)
+    assert [listener.port for listener in listeners() if process.owns(listener)] == [squid.port]
+    assert replace(process, inodes=None).owns(next(each for each in listeners() if each.port == squid.port))

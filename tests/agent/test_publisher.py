@@ -1,0 +1,299 @@
+"""The publisher against a real RabbitMQ that fails in every way."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import trustme
+
+from shoal_agent.publisher import LONGEST_PAUSE, Publisher, pause_after
+from shoal_common.amqp import Broker, Tls
+from shoal_common.errors import Unavailable
+from testbed.ports import free_port
+from testbed.process import wait_until
+from testbed.rabbitmq import RabbitMQ
+from testbed.rabbitmq import Tls as ServerTls
+from tests.agent.support import Ear, broker
+
+Publish = Callable[..., Publisher]
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publish]:
+    """Makes publishers, and closes them at the end."""
+    made: list[Publisher] = []
+
+    def make(*urls: str, exchange: str = "shoal") -> Publisher:
+        hosts = [host for url in urls for host in broker(url).hosts]
+        first = broker(urls[0])
+        made.append(
+            Publisher(
+                Broker(tuple(hosts), first.user, first.password, first.vhost, False, Tls()), exchange, "test"
+            )
+        )
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def refusal(publisher: Publisher, body: bytes = b"x") -> str:
+    """What is said when `body` cannot be published: one line."""
+    with pytest.raises(Unavailable) as caught:
+        publisher.publish(body)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def connections(rabbitmq: RabbitMQ) -> list[str]:
+    return rabbitmq.ctl("list_connections", "client_properties").splitlines()
+
+
+def test_a_published_message_arrives(rabbit_vhost: str, publisher: Publish) -> None:
+    with Ear(rabbit_vhost) as ear:
+        publisher(rabbit_vhost).publish(b"one")
+        assert ear.await_bodies(1) == [b"one"]
+
+
+def test_one_connection_is_kept_for_all_messages(
+    rabbit_vhost: str, publisher: Publish, rabbitmq: RabbitMQ
+) -> None:
+    with Ear(rabbit_vhost) as ear:
+        sender = publisher(rabbit_vhost)
+        for _ in range(3):
+            sender.publish(b"x")
+            sender.wait(0.01)
+        ear.await_bodies(3)
+        wait_until(lambda: bool(connections(rabbitmq)), 10, "the broker lists its connections")
+        assert sum('"test"' in line for line in connections(rabbitmq)) == 1
+
+
+def test_the_broker_keeps_no_message_for_longer_than_it_is_news(
+    rabbit_vhost: str, publisher: Publish, rabbitmq: RabbitMQ
+) -> None:
+    with Ear(rabbit_vhost) as ear:
+        publisher(rabbit_vhost).publish(b"x")
+        wait_until(lambda: bool(ear._channel.queue_declare(ear._queue, passive=True).method.message_count))
+        _, properties, _ = ear._channel.basic_get(ear._queue, auto_ack=True)
+        assert properties is not None
+        assert (properties.expiration, properties.content_type) == ("180000", "application/json")
+
+
+def test_a_broker_that_is_not_there_refuses(publisher: Publish) -> None:
+    port = free_port()
+    assert refusal(publisher(f"amqp://127.0.0.1:{port}/")) == f"127.0.0.1:{port} refuses the connection"
+
+
+def test_an_unknown_host_name_is_told(publisher: Publish) -> None:
+    assert "nosuch.invalid:5672 cannot be used" in refusal(publisher("amqp://nosuch.invalid/"))
+
+
+def test_a_wrong_password_is_told(rabbit_vhost: str, publisher: Publish) -> None:
+    assert "password" in refusal(publisher(rabbit_vhost.replace("guest:guest", "guest:wrong")))
+
+
+def test_a_missing_virtual_host_is_told(rabbitmq: RabbitMQ, publisher: Publish) -> None:
+    assert "virtual host" in refusal(publisher(rabbitmq.vhost_url("nowhere")))
+
+
+def test_something_that_is_no_broker_is_told(publisher: Publish) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(8)
+                peer.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert "does not speak AMQP" in refusal(publisher(f"amqp://127.0.0.1:{server.getsockname()[1]}/"))
+        thread.join()
+
+
+def test_a_missing_exchange_is_waited_for_on_the_same_connection(
+    rabbit_vhost: str, publisher: Publish
+) -> None:
+    sender = publisher(rabbit_vhost, exchange="later")
+    assert "no such exchange" in refusal(sender)
+    assert sender.connected
+    with Ear(rabbit_vhost, "later") as ear:
+        sender.publish(b"now")
+        assert ear.await_bodies(1) == [b"now"]
+
+
+def test_the_next_broker_is_tried_when_the_first_is_away(rabbit_vhost: str, publisher: Publish) -> None:
+    with Ear(rabbit_vhost) as ear:
+        away = f"{rabbit_vhost.rpartition(':')[0]}:{free_port()}/{rabbit_vhost.rpartition('/')[2]}"
+        sender = publisher(away, rabbit_vhost)
+        sender.publish(b"x")
+        ear.await_bodies(1)
+        assert sender.place in rabbit_vhost
+
+
+def test_every_broker_that_was_tried_is_told(publisher: Publish) -> None:
+    ports = free_port(), free_port()
+    told = refusal(publisher(*(f"amqp://127.0.0.1:{port}/" for port in ports)))
+    assert all(f"127.0.0.1:{port} refuses the connection" in told for port in ports)
+
+
+def test_a_killed_broker_is_noticed_while_waiting_and_returned_to(
+    start_rabbitmq: Callable[..., RabbitMQ], publisher: Publish
+) -> None:
+    rabbitmq = start_rabbitmq()
+    with Ear(rabbitmq.url):
+        sender = publisher(rabbitmq.url)
+        sender.publish(b"before")
+        rabbitmq.kill()
+        with pytest.raises(Unavailable):
+            sender.wait(5.0)
+        assert "refuses the connection" in refusal(sender, b"meanwhile")
+    rabbitmq.start()
+    with Ear(rabbitmq.url) as ear:
+        sender.publish(b"after")
+        assert ear.await_bodies(1) == [b"after"]
+
+
+def test_a_connection_that_the_broker_closes_is_opened_again(
+    rabbit_vhost: str, publisher: Publish, rabbitmq: RabbitMQ
+) -> None:
+    with Ear(rabbit_vhost):
+        sender = publisher(rabbit_vhost)
+        sender.publish(b"before")
+        for line in rabbitmq.ctl("list_connections", "pid").splitlines()[1:]:
+            rabbitmq.ctl("close_connection", line, "maintenance")
+        with pytest.raises(Unavailable, match="maintenance"):
+            sender.wait(5.0)
+    with Ear(rabbit_vhost) as ear:
+        sender.publish(b"after")
+        assert ear.await_bodies(1) == [b"after"]
+
+
+def test_a_broker_that_accepts_and_keeps_silent_is_given_up(
+    rabbit_vhost: str, publisher: Publish, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_common.amqp.CONNECT_SECONDS", 0.5)
+    rabbitmq.pause()
+    assert "does not answer" in refusal(publisher(rabbit_vhost))
+
+
+def test_a_broker_that_falls_silent_is_given_up(
+    rabbit_vhost: str, publisher: Publish, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_common.amqp.HEARTBEAT_SECONDS", 1)
+    with Ear(rabbit_vhost):
+        sender = publisher(rabbit_vhost)
+        sender.publish(b"before")
+        rabbitmq.pause()
+        assert "fallen silent" in refusal(sender)
+        assert not sender.connected
+        rabbitmq.resume()
+
+
+@pytest.fixture
+def alarm(rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
+    """Puts the broker short of memory, and back."""
+    monkeypatch.setattr("shoal_common.amqp.BLOCKED_SECONDS", 0.5)
+
+    def put(short: bool) -> None:
+        limit = ["absolute", "1MB"] if short else ["0.6"]
+        rabbitmq.ctl("set_vm_memory_high_watermark", *limit)
+        command = "rabbit_alarm:get_alarms()."
+        wait_until(lambda: ("memory" in rabbitmq.ctl("eval", command)) is short, 15, "the alarm")
+
+    rabbitmq.start()
+    yield put
+    put(False)
+
+
+def test_a_broker_short_of_memory_is_told_and_used_again_afterwards(
+    rabbit_vhost: str, publisher: Publish, alarm: Callable[[bool], None]
+) -> None:
+    with Ear(rabbit_vhost) as ear:
+        sender = publisher(rabbit_vhost)
+        sender.publish(b"before")
+        alarm(True)
+        assert "short of memory" in refusal(sender, b"first")
+        alarm(False)
+        sender.publish(b"after")
+        wait_until(lambda: b"after" in ear.listen(), 10, "the message after the alarm")
+
+
+def test_of_the_heartbeats_of_a_long_alarm_at_most_one_is_delivered_late(
+    rabbit_vhost: str, publisher: Publish, alarm: Callable[[bool], None]
+) -> None:
+    with Ear(rabbit_vhost) as ear:
+        sender = publisher(rabbit_vhost)
+        sender.publish(b"before")
+        alarm(True)
+        for number in range(4):
+            refusal(sender, b"late %d" % number)
+        alarm(False)
+        sender.publish(b"after")
+        wait_until(lambda: b"after" in ear.listen(), 10, "the message after the alarm")
+        assert not {b"late 1", b"late 2", b"late 3"} & set(ear.listen())
+
+
+def test_an_outage_leaves_no_open_files_behind(publisher: Publish) -> None:
+    sender = publisher(f"amqp://127.0.0.1:{free_port()}/")
+    refusal(sender)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counts, holds nothing open
+    for _ in range(20):
+        refusal(sender)
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
+
+
+def test_tls_is_spoken_and_the_certificate_is_checked(
+    start_rabbitmq: Callable[..., RabbitMQ], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    files = tmp_path_factory.mktemp("tls")
+    authority, stranger = trustme.CA(), trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    authority.cert_pem.write_to_path(str(files / "ca.pem"))
+    stranger.cert_pem.write_to_path(str(files / "stranger.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(files / "cert.pem"))
+    certificate.private_key_pem.write_to_path(str(files / "key.pem"))
+    rabbitmq = start_rabbitmq(tls=ServerTls(files / "ca.pem", files / "cert.pem", files / "key.pem"))
+    with Ear(rabbitmq.url) as ear:
+        trusting = Publisher(Broker.parse(rabbitmq.tls_url, Tls(ca_file=files / "ca.pem")), "shoal", "test")
+        trusting.publish(b"x")
+        trusting.close()
+        assert ear.await_bodies(1) == [b"x"]
+    wary = Publisher(Broker.parse(rabbitmq.tls_url, Tls(ca_file=files / "stranger.pem")), "shoal", "test")
+    assert "not trusted" in refusal(wary)
+    missing = Publisher(Broker.parse(rabbitmq.tls_url, Tls(ca_file=files / "gone.pem")), "shoal", "test")
+    assert "gone.pem" in refusal(missing)
+
+
+def test_waiting_keeps_the_connection_alive(
+    rabbit_vhost: str, publisher: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_common.amqp.HEARTBEAT_SECONDS", 1)
+    Ear(rabbit_vhost).close()
+    sender = publisher(rabbit_vhost)
+    sender.publish(b"before")
+    until = time.monotonic() + 4.0  # a broker cuts a peer that misses two heartbeats
+    while time.monotonic() < until:
+        sender.wait(0.5)
+    sender.publish(b"after")
+    assert sender.connected
+
+
+def test_a_publisher_without_a_connection_cannot_wait(publisher: Publish) -> None:
+    with pytest.raises(Unavailable):
+        publisher("amqp://127.0.0.1:1/").wait(0.1)
+
+
+def test_pauses_grow_and_end_at_a_minute() -> None:
+    longest = [max(pause_after(failures) for _ in range(300)) for failures in (1, 4, 1000)]
+    assert longest[0] <= 2.0 < longest[1] <= 16.0 < longest[2] <= LONGEST_PAUSE
+
+
+def test_pauses_are_spread_over_their_whole_span() -> None:
+    pauses = [pause_after(20) for _ in range(300)]
+    assert min(pauses) < LONGEST_PAUSE / 4
+    assert max(pauses) > LONGEST_PAUSE * 3 / 4

@@ -1,0 +1,103 @@
+"""When the cache is tested, and what its state becomes."""
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from shoal_agent.cache import Cache
+from shoal_agent.health import Finding, HealthRules
+from shoal_agent.watch import Watch
+from shoal_common.heartbeat import CacheType, Upstream
+from shoal_common.hosts import HostPort
+from testbed.ports import free_port
+from testbed.process import wait_until
+
+
+def cache_at(port: int) -> Cache:
+    return Cache(HostPort("127.0.0.1", port), CacheType.SQUID, Upstream.BOTH, "configured")
+
+
+class Script:
+    """Findings to be given one after the other, the last one for ever; counts the tests."""
+
+    def __init__(self, *findings: bool) -> None:
+        self._findings = list(findings)
+        self.tests = 0
+
+    def examine(self, _: HostPort) -> Finding:
+        self.tests += 1
+        good = self._findings.pop(0) if len(self._findings) > 1 else self._findings[0]
+        return Finding(good, "as written")
+
+
+def watch(script: Script, find: Callable[[], Cache], *, every: float = 3600, retry: float = 3600) -> Watch:
+    return Watch(find, script.examine, HealthRules(rise=2, fall=2), every=every, retry=retry)
+
+
+def closed() -> Callable[[], Cache]:
+    cache = cache_at(free_port())
+    return lambda: cache
+
+
+def test_the_first_look_tests() -> None:
+    watched = watch(Script(True), closed())
+    watched.look()
+    assert watched.seen.health.healthy is True
+
+
+def test_a_settled_cache_is_not_tested_before_its_time() -> None:
+    script = Script(True)
+    watched = watch(script, closed())
+    for _ in range(3):
+        watched.look()
+    assert script.tests == 1
+
+
+def test_a_contradicting_finding_is_checked_soon() -> None:
+    script = Script(True, False)
+    watched = watch(script, closed(), every=0, retry=3600)
+    watched.look()
+    watched.look()
+    watched.look()
+    assert script.tests == 2
+
+
+def test_the_end_of_the_caches_port_is_a_reason_to_test_at_once() -> None:
+    script = Script(True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        cache = cache_at(server.getsockname()[1])
+        watched = watch(script, lambda: cache)
+        watched.look()
+        watched.look()
+    watched.look()
+    assert script.tests == 2
+
+
+def test_a_cache_found_elsewhere_starts_anew() -> None:
+    caches = [cache_at(1), cache_at(1), cache_at(2)]
+    watched = watch(Script(False, True), lambda: caches.pop(0))
+    assert watched.test().healthy is False
+    assert watched.test().healthy is True
+    assert watched.seen.cache.place.port == 2
+
+
+def test_a_change_of_state_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    watched = watch(Script(True, True, False, False, False, True, True, True), closed())
+    for _ in range(8):
+        watched.test()
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
+
+
+def test_it_ends_when_told_to() -> None:
+    script = Script(True)
+    stop = threading.Event()
+    thread = threading.Thread(target=watch(script, closed()).run, args=(stop,))
+    thread.start()
+    wait_until(lambda: script.tests > 0)
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
