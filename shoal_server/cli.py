@@ -1,5 +1,6 @@
 """`shoal-server`: the one place where the parts of a server are put together."""
 
+import ipaddress
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ from shoal_common.amqp import Broker, Tls, listener_context
 from shoal_common.errors import SettingsError, ShoalError
 from shoal_common.hosts import HostPort, redacted
 from shoal_common.probe import Target
-from shoal_common.program import BAD_SETTINGS, command_line, log_to_stderr, settings_of
+from shoal_common.program import BAD_SETTINGS, command_line, log_to_stderr, settings_of, stop_on_signals
 from shoal_server.geoip import GeoIP
 from shoal_server.hold import HoldRules
 from shoal_server.intake.embedded import Credentials, EmbeddedIntake
@@ -36,7 +37,6 @@ from shoal_server.web.serving import HttpServer
 
 NAME = "shoal-server"
 SHARED_QUEUE = "shoal-heartbeats"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CANNOT_RUN = 1
 
 log = logging.getLogger(__name__)
@@ -55,13 +55,13 @@ class Server:
 
     def run(self) -> None:
         """Run until SIGTERM or Ctrl-C; answers requests in hand before it returns."""
-        stop = threading.Event()
+        stop = stop_on_signals()
         self.intake.start()
         for loop in (self.keeper, self.sweeper, self.verifier, self.state):
             if loop is not None:
                 threading.Thread(target=loop.run, args=[stop], name=type(loop).__name__, daemon=True).start()
         try:
-            self.http.serve()
+            self.http.serve(stop)
         finally:
             stop.set()
             self.intake.stop()
@@ -90,7 +90,9 @@ def build(settings: ServerSettings) -> Server:
         connected=lambda: intake.connected,
         held=lambda: sweeper.silence.held,
         heartbeats=lambda: reception.counts,
+        drain=registry.drain,
         trusted_proxies=settings.trusted_proxies,
+        operator_token=settings.operator_token,
     )
     return Server(
         http=HttpServer(create_app(backend), settings.listen),
@@ -129,7 +131,8 @@ def _embedded(settings: ServerSettings, tls: Tls, reception: Reception) -> Embed
         place = HostPort.parse(parts.netloc.rpartition("@")[2], 5672)
     except ValueError as error:
         raise SettingsError([f"[amqp] url: {redacted(settings.amqp)}: {error}"]) from None
-    if not (parts.username or settings.anonymous or place.host in LOOPBACK):
+    named = parts.username and parts.password
+    if not (named or settings.anonymous or _is_loopback(place.host)):
         open_door = f"[amqp] url: {settings.amqp} would let anyone announce squids"
         raise SettingsError([f"{open_door}: give it user:password@, or say [amqp] anonymous = yes"])
     login = Credentials(unquote(parts.username or "guest"), unquote(parts.password or "guest"))
@@ -142,6 +145,13 @@ def _embedded(settings: ServerSettings, tls: Tls, reception: Reception) -> Embed
         virtual_host=unquote(parts.path.removeprefix("/")) or None,
         ssl_context=listener_context(tls) if parts.scheme == "embedded+tls" else None,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _verifier(settings: ServerSettings, keeper: SnapshotKeeper, registry: Registry) -> Verifier:

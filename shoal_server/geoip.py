@@ -35,12 +35,13 @@ class LocationTable:
 
     @classmethod
     def read(cls, path: Path) -> "LocationTable":
-        """Raises SettingsError with every mistake, by line."""
+        """Raises SettingsError with every mistake, by entry."""
         mistakes: list[str] = []
         places: dict[Network, Place] = {}
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = csv.DictReader(line for line in file if line.strip() and not line.startswith("#"))
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                lines = (line for line in file if line.strip() and not line.startswith("#"))
+                rows = csv.DictReader(lines, skipinitialspace=True)
                 missing = [name for name in REQUIRED_COLUMNS if name not in (rows.fieldnames or ())]
                 if missing:
                     raise SettingsError([f"{path}: the header line lacks {', '.join(missing)}"])
@@ -112,18 +113,17 @@ class CityDatabase:
         """The place that the database gives, if it gives coordinates."""
         try:
             record = self._reader.get(address)
-        except maxminddb.InvalidDatabaseError:
+            city: City = City(["en"], **_nested(record)) if isinstance(record, dict) else City(["en"])
+            where = _coordinates(city)
+        except (maxminddb.InvalidDatabaseError, ValueError):  # also: IPv6 in a database of IPv4 alone
             return None
-        except ValueError:  # an IPv6 address in a database of IPv4 alone
+        except (TypeError, AttributeError, KeyError):  # a record of another shape says nothing
             return None
-        if not isinstance(record, dict):
-            return None
-        city: City = City(["en"], **_nested(record))
-        if city.location.latitude is None or city.location.longitude is None:
+        if where is None:
             return None
         return Place(
-            latitude=city.location.latitude,
-            longitude=city.location.longitude,
+            latitude=where[0],
+            longitude=where[1],
             city=city.city.name,
             country_code=city.country.iso_code,
             country_name=city.country.name,
@@ -132,6 +132,13 @@ class CityDatabase:
 
     def close(self) -> None:
         self._reader.close()
+
+
+def _coordinates(city: City) -> tuple[float, float] | None:
+    latitude, longitude = city.location.latitude, city.location.longitude
+    if latitude is None or longitude is None or not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        return None
+    return latitude, longitude
 
 
 def _nested(record: Mapping[str, Any]) -> Mapping[str, Any]:

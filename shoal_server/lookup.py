@@ -18,20 +18,24 @@ class Lookup:
         self._verify = verify
 
     def nearest(
-        self, address: str, service: Upstream = Upstream.BOTH, types: frozenset[CacheType] = ANY_TYPE
+        self,
+        address: str,
+        service: Upstream = Upstream.BOTH,
+        types: frozenset[CacheType] = ANY_TYPE,
+        uses: frozenset[str] = frozenset(),
     ) -> Sequence[Ranked]:
-        """All squids that a requester at `address` may use for `service`, best first."""
+        """All squids that a requester at `address` may use for `service`, best first; see `Requester`."""
         policy = Policy(verify=self._verify, types=types)
-        return rank(self._requester(address, service), self._keeper.current.listed, policy)
+        return rank(self._requester(address, service, uses), self._keeper.current.listed, policy)
 
     def everything(self, address: str) -> Sequence[tuple[Listed, bool]]:
         """All squids that the requester may know of, verified or not, and whether each is on its own site."""
-        requester = self._requester(address, Upstream.BOTH)
+        requester = self._requester(address, Upstream.BOTH, frozenset())
         return [
             (one, relation(requester, one) is not Relation.OTHER)
             for one in self._keeper.current.listed
             if secrecy(requester, one) is None
         ]
 
-    def _requester(self, address: str, service: Upstream) -> Requester:
-        return Requester(address, self._locator.locate(address), service)
+    def _requester(self, address: str, service: Upstream, uses: frozenset[str]) -> Requester:
+        return Requester(address, self._locator.locate(address), service, uses)

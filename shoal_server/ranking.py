@@ -42,11 +42,12 @@ NETWORK_KM = {Relation.LAN: 0.0, Relation.SITE: 0.0, Relation.OTHER: 100.0}
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who asks, and what for."""
+    """Who asks, and what for; `uses` are the endpoints (`address:port`) that it says it uses already."""
 
     address: str
     place: Place | None
     service: Upstream = Upstream.BOTH
+    uses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ def exclusion(requester: Requester, listed: Listed, policy: Policy) -> str | Non
         return f"it serves {squid.beat.upstream.value} alone"
     if squid.beat.cache_type not in policy.types:
         return f"it is a {squid.beat.cache_type.value}, which this kind of answer does not list"
+    if squid.draining and not squid.endpoints & requester.uses:
+        return "it is draining: only those who use it already are still told of it"
     if check.reach is Reach.FAILED:
         return f"its last check failed: {check.reason}"
     if policy.verify and check.reach is Reach.UNVERIFIED and check.checked is None:

@@ -32,6 +32,8 @@ class EventKind(StrEnum):
     VERIFIED = "verified"
     LOCAL = "local"
     FAILED = "failed"
+    DRAINED = "drained"
+    UNDRAINED = "undrained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,9 @@ class Event:
 class Store(Protocol):
     """Where squids are kept. Every method raises Unavailable when the store cannot be used now.
 
-    `put` writes what heartbeats say and never a verification; `put_verification` the reverse, so that
-    intake and verifier, maybe on two servers, cannot undo each other's work.
+    `put` writes what heartbeats say, `put_verification` and `put_drained` what verifiers and operators
+    do, and none touches the others' part: intake, verifier and operator, maybe on several servers,
+    cannot undo each other's work.
     """
 
     def version(self) -> tuple[str, int]:
@@ -72,6 +75,9 @@ class Store(Protocol):
 
     def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:
         """Write a verification, unless the squid is gone."""
+
+    def put_drained(self, squid_id: str, drained: bool, events: Sequence[Event]) -> None:
+        """Set or remove the operator's mark; it outlasts the squid's absence."""
 
     def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
         """Remove those of `ids` still not heard since `silent_since`, with an event each; returns them."""
@@ -117,15 +123,17 @@ class Registry:
             log.info("%s is %s: %s", squid.id, verification.reach.value, verification.reason)
         self.store.put_verification(squid.id, verification, events)
 
+    def drain(self, squid_id: str, *, drained: bool, reason: str, now: float) -> None:
+        """Mark a squid as not to be offered to new workers, or lift the mark; `reason` says who and why."""
+        kind = EventKind.DRAINED if drained else EventKind.UNDRAINED
+        self.store.put_drained(squid_id, drained, [Event(now, kind, squid_id, reason)])
+        log.info("%s %s %s", squid_id, kind.value, reason)
+
     def restore(self, squids: Sequence[Squid]) -> None:
         """Put back what the store has lost; what it has heard since counts, with the history added."""
         present = self.store.get([squid.id for squid in squids])
-        merged = [_merged(squid, present.get(squid.id)) for squid in squids]
-        self.store.put(merged, [], [])
-        for squid in merged:
-            if squid.verification.checked is not None:
-                self.store.put_verification(squid.id, squid.verification, [])
-        log.warning("the store has lost its contents; %d squids were put back", len(merged))
+        put_whole(self.store, [_merged(squid, present.get(squid.id)) for squid in squids])
+        log.warning("the store has lost its contents; %d squids were put back", len(squids))
 
     def correct_clock(self, squids: Sequence[Squid], now: float) -> None:
         """Our clock was ahead and has been set back: what was heard in the future was heard by now."""
@@ -170,6 +178,16 @@ class _Change:
         if previous:
             self.gone.append(previous.id)
             self.events.append(Event(now, EventKind.LEFT, previous.id, previous.beat.hostname))
+
+
+def put_whole(store: Store, squids: Sequence[Squid]) -> None:
+    """Write squids with all that is known of them."""
+    store.put(squids, [], [])
+    for squid in squids:
+        if squid.verification.checked is not None:
+            store.put_verification(squid.id, squid.verification, [])
+        if squid.drained:
+            store.put_drained(squid.id, True, [])
 
 
 def _merged(known: Squid, present: Squid | None) -> Squid:

@@ -17,6 +17,7 @@ STRATUM_ONES = (
     "http://cvmfs-s1bnl.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
     "http://cvmfs-s1fnal.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
 )
+REDIS_SCHEMES = tuple(f"{base}{how}" for base in ("redis", "rediss") for how in ("", "+sentinel", "+cluster"))
 _NO_FILE = kinds.optional(kinds.path(), "none")
 
 
@@ -37,13 +38,20 @@ class ServerSettings(Settings):
         "Reverse proxies whose X-Forwarded-For header is believed. From anyone else the header is ignored: "
         "who could choose his address could choose his squids.",
     )
+    operator_token: str = setting(
+        "http",
+        "",
+        kinds.text("at least 16 characters without blanks; empty: nothing can be changed", r"[!-~]{16,}|"),
+        "The password for changes by HTTP, such as draining a squid. Better given as SHOAL_OPERATOR_TOKEN "
+        "than as a flag, which others on the machine can see.",
+    )
     amqp: str = setting(
         "amqp",
         "embedded://127.0.0.1:5672",
         kinds.url("embedded", "embedded+tls", "amqp", "amqps"),
         "Where heartbeats come from. embedded://user:password@HOST:PORT is a listener inside this server, "
-        "with nothing to install (embedded+tls:// with TLS); amqp://user:password@host:port,host:port/vhost is "
-        "RabbitMQ, amqps:// the same with TLS.",
+        "with nothing to install (embedded+tls:// with TLS); "
+        "amqp://user:password@host:port,host:port/vhost is RabbitMQ, amqps:// the same with TLS.",
         key="url",
     )
     anonymous: bool = setting(
@@ -84,9 +92,10 @@ class ServerSettings(Settings):
     store: str = setting(
         "store",
         "memory://",
-        kinds.url("memory", "redis", "rediss", "unix"),
+        kinds.url("memory", "unix", *REDIS_SCHEMES),
         "Where squids are kept. memory:// is this process alone, memory:///path/to/file remembers them over "
-        "a restart; redis://host:port/0 joins several servers.",
+        "a restart; redis://host:port/0 joins several servers (also rediss://, unix://, "
+        "redis+sentinel://host,host/NAME, redis+cluster://host).",
         key="url",
     )
     suspect_after: float = setting(

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from shoal_common.heartbeat import Heartbeat
+from shoal_common.heartbeat import AgentState, Heartbeat
+from shoal_common.hosts import HostPort
 
 DEFAULT_MAX_LOAD = 122_000.0
 """kB/s: a 1 Gb/s interface, what deployed agents and servers assume when a squid does not say."""
@@ -80,7 +81,7 @@ class Squid:
     """One squid: what it last said, and what the server added.
 
     `created` and `seen` are the server's clock (seconds since 1970) at its first and last heartbeat;
-    `load` is its load smoothed over minutes (kB/s).
+    `load` is its load smoothed over minutes (kB/s); `drained` is the operator's mark.
     """
 
     beat: Heartbeat
@@ -88,6 +89,7 @@ class Squid:
     seen: float
     load: float
     verification: Verification = Verification()
+    drained: bool = False
 
     @property
     def id(self) -> str:
@@ -119,9 +121,23 @@ class Squid:
         return self.load / self.max_load
 
     @property
+    def draining(self) -> bool:
+        """Whether it is for those alone who use it already: so says the operator or its agent."""
+        return self.drained or self.beat.state is AgentState.DRAINING
+
+    @property
+    def endpoints(self) -> frozenset[str]:
+        """Every `address:port` under which somebody may know it."""
+        addresses = (self.beat.public_ip, self.beat.external_ip, self.beat.private_ip, self.beat.ipv6)
+        return frozenset(str(HostPort(address, self.beat.port)) for address in addresses if address)
+
+    @property
     def clock_skew(self) -> float:
         """How far its clock is behind ours (s), the message's way included; never a reason to refuse it."""
         return self.seen - self.beat.timestamp
+
+    def with_verification(self, verification: Verification) -> "Squid":
+        return replace(self, verification=verification)
 
     def liveness(self, now: float, rules: LivenessRules) -> Liveness:
         """Whether it is still heard, by the server's clock alone."""
@@ -129,9 +145,6 @@ class Squid:
         if silence > rules.dead_after:
             return Liveness.DEAD
         return Liveness.SUSPECT if silence > rules.suspect_after else Liveness.ALIVE
-
-    def with_verification(self, verification: Verification) -> "Squid":
-        return replace(self, verification=verification)
 
 
 def squid_id(beat: Heartbeat) -> str:

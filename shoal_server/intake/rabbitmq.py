@@ -5,24 +5,29 @@ is the server's own and exclusive, or, for several servers on one store, a durab
 share; both forms are allowed by RabbitMQ 4, which refuses transient shared queues.
 """
 
+import itertools
 import logging
 import random
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pika
 import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 from shoal_common.amqp import EXCHANGE_TYPE, Broker
-from shoal_common.errors import Unavailable
+from shoal_common.errors import SettingsError, Unavailable
+from shoal_common.hosts import HostPort
 from shoal_server.intake.reception import Reception
 
 PREFETCH = 1000
 BATCH = 100
 BATCH_SECONDS = 0.05
 RETRY_SECONDS = 30.0
+STOP_SECONDS = 1.0
+"""A broker or a store that hangs must not hold up the end of the program."""
 QUEUE_EXPIRES_MS = 24 * 3600 * 1000
 MESSAGE_TTL_MS = 60 * 1000
 """A heartbeat that waited longer has a successor, and would only make a dead squid look alive."""
@@ -57,23 +62,28 @@ class RabbitMQIntake:
     def stop(self) -> None:
         """End the consumption; what was not acknowledged stays with the broker."""
         self._stop.set()
-        self._thread.join(timeout=2.0)
+        self._thread.join(timeout=STOP_SECONDS)
 
     def _run(self) -> None:
         wait = 1.0
-        while not self._stop.is_set():
-            for parameters in self._broker.parameters("shoal-server"):
-                began = time.monotonic()
-                try:
-                    self._consume(parameters)
-                except (pika.exceptions.AMQPError, OSError) as error:
-                    place = f"{parameters.host}:{parameters.port}"
-                    log.warning("RabbitMQ at %s: %s; trying again", place, error or type(error).__name__)
-                self._connected = False
-                lasted = time.monotonic() - began
-                wait = 1.0 if lasted > RETRY_SECONDS else min(wait * 2, RETRY_SECONDS)
-                if self._stop.wait(random.uniform(0.5, 1.0) * wait):  # noqa: S311 - guards nothing
-                    return
+        for place in itertools.cycle(self._broker.hosts):
+            began = time.monotonic()
+            self._attempt(place)
+            lasted = time.monotonic() - began
+            wait = 1.0 if lasted > RETRY_SECONDS else min(wait * 2, RETRY_SECONDS)
+            if self._stop.wait(random.uniform(0.5, 1.0) * wait):  # noqa: S311 - guards nothing
+                return
+
+    def _attempt(self, place: HostPort) -> None:
+        """Consume from one broker until something ends that. Whatever it is, this thread goes on."""
+        try:
+            self._consume(next(replace(self._broker, hosts=(place,)).parameters("shoal-server")))
+        except (pika.exceptions.AMQPError, OSError, SettingsError) as error:
+            log.warning("RabbitMQ at %s: %s; trying again", place, str(error) or repr(error))
+        except Exception:
+            log.exception("RabbitMQ at %s: something unforeseen; trying again", place)
+        finally:
+            self._connected = False
 
     def _consume(self, parameters: pika.ConnectionParameters) -> None:
         with pika.BlockingConnection(parameters) as connection:
@@ -83,12 +93,13 @@ class RabbitMQIntake:
             self._connected = True
             log.info("consuming %s from %s:%d", queue, parameters.host, parameters.port)
             bodies: list[bytes] = []
-            tag = 0
+            tag, due = 0, 0.0
             for method, _, body in channel.consume(queue, inactivity_timeout=BATCH_SECONDS):
                 if method is not None:
+                    due = due if bodies else time.monotonic() + BATCH_SECONDS
                     bodies.append(body or b"")
                     tag = method.delivery_tag or 0
-                if bodies and (method is None or len(bodies) >= BATCH):
+                if bodies and (method is None or len(bodies) >= BATCH or time.monotonic() >= due):
                     self._take(connection, bodies)
                     if self._stop.is_set():
                         return
@@ -105,6 +116,9 @@ class RabbitMQIntake:
             except Unavailable as error:
                 log.warning("%d heartbeats wait: %s", len(bodies), error)
                 connection.sleep(1.0)
+            except Exception:
+                log.exception("a batch of %d messages broke the reception and is dropped", len(bodies))
+                return
             else:
                 return
 

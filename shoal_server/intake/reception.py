@@ -80,7 +80,7 @@ class Reception:
 
     def _admitted(self, body: bytes) -> Heartbeat:
         beat = decode(body)
-        for field in ("public_ip", "external_ip", "private_ip"):
+        for field in ("public_ip", "external_ip", "private_ip", "ipv6"):
             address: str | None = getattr(beat, field)
             if address and is_hosts_own(address) and not self._placed(address):
                 problem = f"{address} means another machine to each reader; the location table may allow it"

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from shoal_server.registry import Event, EventKind
 from shoal_server.squid import Squid, Verification
@@ -20,6 +21,7 @@ class MemoryStore:
         self._squids: dict[str, Squid] = {}
         self._ids: dict[str, str] = {}
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._drained: set[str] = set()
         self._claims: dict[str, float] = {}
 
     def version(self) -> tuple[str, int]:
@@ -44,7 +46,7 @@ class MemoryStore:
             for squid in squids:
                 known = self._squids.get(squid.id)
                 check = known.verification if known else Verification()
-                self._squids[squid.id] = squid.with_verification(check)
+                self._squids[squid.id] = replace(squid, verification=check, drained=squid.id in self._drained)
                 if known and known.beat.uuid != squid.beat.uuid:
                     self._ids.pop(known.beat.uuid, None)
                 self._ids[squid.beat.uuid] = squid.id
@@ -57,6 +59,14 @@ class MemoryStore:
                 self._squids[squid_id] = known.with_verification(verification)
                 self._events.extend(events)
                 self._version += 1
+
+    def put_drained(self, squid_id: str, drained: bool, events: Sequence[Event]) -> None:
+        with self._lock:
+            (self._drained.add if drained else self._drained.discard)(squid_id)
+            if known := self._squids.get(squid_id):
+                self._squids[squid_id] = replace(known, drained=drained)
+            self._events.extend(events)
+            self._version += 1
 
     def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
         with self._lock:

@@ -5,6 +5,7 @@ Keys, all with the hash tag `{shoal}` so that a Redis Cluster keeps them on one 
 - `{shoal}:beats`   hash, squid id -> JSON of what heartbeats say (written by intake alone)
 - `{shoal}:seen`    sorted set, squid id -> when last heard (seconds since 1970)
 - `{shoal}:checks`  hash, squid id -> JSON of its verification (written by verifiers alone)
+- `{shoal}:drained` set of the ids that an operator is draining
 - `{shoal}:uuid:UUID` agent uuid -> squid id, for an hour after it was last heard
 - `{shoal}:events`  stream of at most about 10 000 events
 - `{shoal}:version` counter of writes; `{shoal}:life` a random name of this data set
@@ -15,19 +16,18 @@ import functools
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from shoal_common.errors import InvalidHeartbeat, Unavailable
 from shoal_server.registry import Event, EventKind
 from shoal_server.squid import Squid, Verification
 from shoal_server.stores.records import beat_record, check_record, squid_from
+from shoal_server.stores.redis_url import check, connect
 
 MAX_EVENTS = 10_000
-ANSWER_SECONDS = 2.0
 UUID_SECONDS = 3600
 
 log = logging.getLogger(__name__)
@@ -76,27 +76,27 @@ def _translated(method: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 class RedisStore:
-    """Keeps everything in Redis, under keys that begin with `prefix`."""
+    """Keeps everything in Redis, under keys that begin with `prefix`.
 
-    def __init__(self, client: redis.Redis, prefix: str = "{shoal}") -> None:
-        self._redis = client
+    `connect` makes the client when it is first needed, and again until it succeeds: the client of a
+    cluster cannot be made while the cluster is away.
+    """
+
+    def __init__(self, connect: Callable[[], redis.Redis], prefix: str = "{shoal}") -> None:
+        self._connect = connect
         self._beats, self._seen, self._checks = f"{prefix}:beats", f"{prefix}:seen", f"{prefix}:checks"
         self._events, self._version, self._life = f"{prefix}:events", f"{prefix}:version", f"{prefix}:life"
-        self._uuid, self._lock = f"{prefix}:uuid:", f"{prefix}:lock:"
-        self._expire = client.register_script(_EXPIRE)
-        self._put_verification = client.register_script(_PUT_VERIFICATION)
+        self._uuid, self._lock, self._drained = f"{prefix}:uuid:", f"{prefix}:lock:", f"{prefix}:drained"
 
     @classmethod
     def from_url(cls, url: str) -> "RedisStore":
-        """`redis://`, `rediss://` or `unix://`; no connection is made yet."""
-        client = redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 1),
-        )
-        return cls(client)
+        """For a URL as `redis_url` explains; raises SettingsError for one that names no Redis."""
+        check(url)
+        return cls(lambda: connect(url))
+
+    @functools.cached_property
+    def _redis(self) -> redis.Redis:
+        return self._connect()
 
     @_translated
     def version(self) -> tuple[str, int]:
@@ -112,9 +112,10 @@ class RedisStore:
         pipe.hgetall(self._beats)
         pipe.zrange(self._seen, 0, -1, withscores=True)
         pipe.hgetall(self._checks)
-        beats, seen, checks = pipe.execute()
-        found = (self._read(key, beats[key], at, checks.get(key)) for key, at in seen if key in beats)
-        return [squid for squid in found if squid]
+        pipe.smembers(self._drained)
+        beats, seen, checks, drained = pipe.execute()
+        rows = ((key, beats[key], at, checks.get(key), key in drained) for key, at in seen if key in beats)
+        return [squid for row in rows if (squid := _read(*row))]
 
     @_translated
     def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
@@ -125,9 +126,10 @@ class RedisStore:
         pipe.hmget(self._beats, keys)
         pipe.zmscore(self._seen, keys)
         pipe.hmget(self._checks, keys)
+        pipe.smismember(self._drained, keys)
         rows = zip(keys, *pipe.execute(), strict=True)
         heard = (row for row in rows if row[1] is not None and row[2] is not None)
-        return {squid.id: squid for row in heard if (squid := self._read(*row))}
+        return {squid.id: squid for row in heard if (squid := _read(*row))}
 
     @_translated
     def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
@@ -154,33 +156,44 @@ class RedisStore:
 
     @_translated
     def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:
-        record = check_record(verification)
         keys = [self._beats, self._checks, self._version]
-        if self._put_verification(keys=keys, args=[squid_id, record]):
+        if self._redis.eval(_PUT_VERIFICATION, len(keys), *keys, squid_id, check_record(verification)):
             for event in events:
                 self._redis.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
 
     @_translated
+    def put_drained(self, squid_id: str, drained: bool, events: Sequence[Event]) -> None:
+        pipe = self._redis.pipeline(transaction=True)
+        (pipe.sadd if drained else pipe.srem)(self._drained, squid_id)
+        for event in events:
+            pipe.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
+        pipe.incr(self._version)
+        pipe.execute()
+
+    @_translated
     def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
         keys = [self._seen, self._beats, self._checks, self._events, self._version]
-        return list(self._expire(keys=keys, args=[repr(silent_since), repr(at), MAX_EVENTS, *ids]))
+        arguments = [repr(silent_since), repr(at), str(MAX_EVENTS), *ids]
+        gone: Any = self._redis.eval(_EXPIRE, len(keys), *keys, *arguments)
+        return list(gone)
 
     @_translated
     def events(self, count: int) -> list[Event]:
         entries: Any = self._redis.xrevrange(self._events, count=count)
         return [Event(float(e["at"]), EventKind(e["kind"]), e["id"], e["detail"]) for _, e in entries]
 
-    def _read(self, key: str, beat: str, seen: float, check: str | None) -> Squid | None:
-        """A record that cannot be read costs its squid alone; the next heartbeat writes it anew."""
-        try:
-            return squid_from(beat, seen, check)
-        except (ValueError, KeyError, TypeError, InvalidHeartbeat) as error:
-            log.debug("%s: a record that cannot be read is left out: %r", key, error)
-            return None
-
     @_translated
     def claim(self, name: str, seconds: float) -> bool:
         return bool(self._redis.set(self._lock + name, "1", nx=True, px=max(1, int(seconds * 1000))))
+
+
+def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) -> Squid | None:
+    """A record that cannot be read costs its squid alone; the next heartbeat writes it anew."""
+    try:
+        return replace(squid_from(beat, seen, check), drained=bool(drained))
+    except (ValueError, KeyError, TypeError, InvalidHeartbeat) as error:
+        log.debug("%s: a record that cannot be read is left out: %r", key, error)
+        return None
 
 
 def _fields(event: Event) -> dict[Any, Any]:

@@ -4,9 +4,11 @@ import json
 import logging
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from shoal_common.errors import InvalidHeartbeat, SettingsError
+from shoal_server.registry import put_whole
 from shoal_server.squid import Squid
 from shoal_server.stores.memory import MemoryStore
 from shoal_server.stores.records import beat_record, check_record, squid_from
@@ -37,7 +39,7 @@ class StateFile:
             raise SettingsError([f"[store] url: {self._path}: {error}"]) from None
         squids = [squid for line in text.splitlines() if (squid := self._squid(line))]
         if squids:
-            self._store.put(squids, [], [])
+            put_whole(self._store, squids)
             for squid in squids:
                 self._store.put_verification(squid.id, squid.verification, [])
             log.info("%d squids are known from %s", len(squids), self._path)
@@ -68,7 +70,8 @@ class StateFile:
     def _squid(self, line: str) -> Squid | None:
         try:
             fields = json.loads(line)
-            return squid_from(fields["beat"], float(fields["seen"]), fields["check"])
+            squid = squid_from(fields["beat"], float(fields["seen"]), fields["check"])
+            return replace(squid, drained=bool(fields["drained"]))
         except (ValueError, KeyError, TypeError, InvalidHeartbeat) as error:
             log.warning("%s: a line is left out: %s", self._path, error)
             return None
@@ -76,4 +79,5 @@ class StateFile:
     @staticmethod
     def _line(squid: Squid) -> str:
         check = check_record(squid.verification)
-        return json.dumps({"beat": beat_record(squid), "seen": squid.seen, "check": check})
+        record = {"beat": beat_record(squid), "seen": squid.seen, "check": check, "drained": squid.drained}
+        return json.dumps(record)

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from flask import Request
 
@@ -10,13 +11,21 @@ from shoal_server.lookup import Lookup
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules
 
+MOST_KEPT_TEXT = 1000
+
+
+class Drain(Protocol):
+    """`Registry.drain`."""
+
+    def __call__(self, squid_id: str, *, drained: bool, reason: str, now: float) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """What the pages and answers are made from.
 
     `connected`: whether heartbeats can reach the server; `held`: whether expiry is held because
-    improbably many squids fell silent.
+    improbably many squids fell silent. Without an `operator_token` nothing can be changed.
     """
 
     lookup: Lookup
@@ -25,7 +34,9 @@ class Backend:
     connected: Callable[[], bool]
     held: Callable[[], bool]
     heartbeats: Callable[[], Mapping[str, int]]
+    drain: Drain
     trusted_proxies: Sequence[str] = ()
+    operator_token: str = ""
 
     @property
     def state(self) -> str:
@@ -44,14 +55,25 @@ def requester_address(request: Request, trusted: Sequence[str]) -> str:
     X-Forwarded-For is believed from trusted proxies alone, and read from the right: the first
     address that is no trusted proxy is the requester. Everything further left he may have made up.
     """
-    address = request.remote_addr or "0.0.0.0"  # noqa: S104 - what WSGI leaves empty is nobody's address
+    address = _plain(request.remote_addr or "0.0.0.0")  # noqa: S104 - what WSGI leaves empty is nobody's
     networks = [ipaddress.ip_network(network) for network in trusted]
     for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
         if not any(ipaddress.ip_address(address) in network for network in networks):
             break
         try:
-            address = str(ipaddress.ip_address(hop.strip()))
+            address = _plain(hop.strip())
         except ValueError:
             break
-    mapped = getattr(ipaddress.ip_address(address), "ipv4_mapped", None)
+    return address
+
+
+def endpoints_in_use(request: Request) -> frozenset[str]:
+    """What the requester says it uses already (`?keep=ADDRESS:PORT,…`); the end of a long list is ignored."""
+    return frozenset(request.args.get("keep", "")[:MOST_KEPT_TEXT].split(","))
+
+
+def _plain(text: str) -> str:
+    """An address in its usual form; one of IPv4 also where a socket for both families shows it as IPv6."""
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)

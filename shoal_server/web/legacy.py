@@ -14,7 +14,7 @@ from shoal_server.lookup import ANY_TYPE
 from shoal_server.ranking import Ranked
 from shoal_server.snapshot import Listed
 from shoal_server.squid import Reach
-from shoal_server.web.backend import Backend, requester_address
+from shoal_server.web.backend import Backend, endpoints_in_use, requester_address
 
 DEFAULT_COUNT = 5
 SQUIDS = frozenset({CacheType.SQUID})
@@ -34,15 +34,18 @@ def blueprint(backend: Backend) -> Blueprint:
     def nearest(count: int = DEFAULT_COUNT) -> Response:
         name = str(request.endpoint).rpartition(".")[2]
         service, types = SERVICES[name]
-        ranked = backend.lookup.nearest(requester_address(request, backend.trusted_proxies), service, types)
-        told = _told(ranked)[:count]
+        address = requester_address(request, backend.trusted_proxies)
+        ranked = backend.lookup.nearest(address, service, types, endpoints_in_use(request))
+        told = usable(ranked)[:count]
         return _json(backend, (listed_cache(one.listed, local=one.local, ranked=one) for one in told))
 
     def everything(count: int = 0) -> Response:
         """The number is part of the deployed route and has never meant anything."""
         found = backend.lookup.everything(requester_address(request, backend.trusted_proxies))
-        told = [(listed, local) for listed, local in found if _has_ipv4(listed)]
-        return _json(backend, (listed_cache(listed, local=local) for listed, local in told))
+        told = (
+            listed_cache(listed, local=local) for listed, local in found if _has_ipv4(listed, local=local)
+        )
+        return _json(backend, told)
 
     for name in SERVICES:
         for rule in (f"/{name}", f"/{name}<int:count>", f"/{name}/<int:count>"):
@@ -52,13 +55,15 @@ def blueprint(backend: Backend) -> Blueprint:
     return routes
 
 
-def _told(ranked: Iterable[Ranked]) -> list[Ranked]:
-    return [one for one in ranked if _has_ipv4(one.listed)]
+def usable(ranked: Iterable[Ranked]) -> list[Ranked]:
+    """Those that deployed clients can use, best first."""
+    return [one for one in ranked if _has_ipv4(one.listed, local=one.local)]
 
 
-def _has_ipv4(listed: Listed) -> bool:
-    """Deployed clients build `http://ADDRESS:PORT` from what they get, which no IPv6 address survives."""
-    return bool(listed.squid.public_address or listed.squid.beat.private_ip)
+def _has_ipv4(listed: Listed, *, local: bool) -> bool:
+    """Deployed clients build `http://ADDRESS:PORT` of what they are told; no IPv6 address survives that."""
+    squid = listed.squid
+    return bool(squid.public_address or (local and squid.beat.private_ip))
 
 
 def listed_cache(listed: Listed, *, local: bool, ranked: Ranked | None = None) -> ListedCache:

@@ -6,12 +6,26 @@ from dataclasses import dataclass
 
 from flask import Blueprint, render_template, request
 
+from shoal_common.version import VERSION
 from shoal_server.snapshot import Listed
 from shoal_server.squid import Liveness, LivenessRules, Reach
 from shoal_server.web.backend import Backend, requester_address
 
 ROWS = 20
 MOST_ROWS = 1000
+NEIGHBOURS = 2
+"""How many pages before and after the present one are linked, besides the first and the last."""
+SKEW_SECONDS = 10.0
+"""A smaller difference between two clocks hurts nobody, and may be the message's way."""
+
+WORDS = {
+    Reach.GLOBAL: "verified",
+    Reach.LOCAL: "own site only",
+    Reach.UNVERIFIED: "not checked yet",
+    Reach.FAILED: "failed",
+    Liveness.SUSPECT: "silent",
+    Liveness.DEAD: "gone silent",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +35,8 @@ class Row:
     listed: Listed
     local: bool
     liveness: Liveness
-    silent: float
-    alive_for: str
+    heard: str
+    known: str
 
     @property
     def where(self) -> str:
@@ -39,13 +53,25 @@ class Row:
         return squid.public_address or inside or squid.beat.ipv6 or ""
 
     @property
-    def state(self) -> str:
-        """One word for the eye: how it is heard matters before how it was checked."""
-        return self.liveness.value if self.liveness is not Liveness.ALIVE else self.reach.value
+    def state(self) -> Liveness | Reach:
+        """How it is heard matters before how it was checked."""
+        alive = self.liveness is Liveness.ALIVE
+        return self.listed.squid.verification.reach if alive else self.liveness
 
     @property
-    def reach(self) -> Reach:
-        return self.listed.squid.verification.reach
+    def words(self) -> str:
+        return WORDS[self.state]
+
+    @property
+    def reason(self) -> str:
+        """Why its state is not the best one."""
+        return "" if self.state is Reach.GLOBAL else self.listed.squid.verification.reason
+
+    @property
+    def clock(self) -> str:
+        """How far its clock is wrong: + is ahead of ours."""
+        ahead = -self.listed.squid.clock_skew
+        return f"{ahead:+.0f} s" if abs(ahead) > SKEW_SECONDS else "right"
 
 
 def blueprint(backend: Backend) -> Blueprint:
@@ -63,13 +89,14 @@ def blueprint(backend: Backend) -> Blueprint:
             "status.html",
             rows=[_row(listed, local, backend.liveness, now) for listed, local in shown],
             page=page,
-            pages=pages,
+            pages=_linked(page, pages),
             total=len(ordered),
             good=sum(listed.squid.verification.reach is Reach.GLOBAL for listed, _ in ordered),
             connected=backend.connected(),
             held=backend.held(),
-            stale=None if backend.keeper.stale_since is None else now - backend.keeper.stale_since,
+            stale=None if backend.keeper.stale_since is None else _span(now - backend.keeper.stale_since),
             heartbeats=backend.heartbeats().get("accepted", 0),
+            version=VERSION,
             now=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)),
         )
 
@@ -80,9 +107,18 @@ def blueprint(backend: Backend) -> Blueprint:
 
 def _row(listed: Listed, local: bool, rules: LivenessRules, now: float) -> Row:
     squid = listed.squid
-    return Row(
-        listed, local, squid.liveness(now, rules), max(0.0, now - squid.seen), _span(now - squid.created)
-    )
+    return Row(listed, local, squid.liveness(now, rules), _span(now - squid.seen), _span(now - squid.created))
+
+
+def _linked(page: int, pages: int) -> list[int | None]:
+    """The numbers of the pages that are linked from this one; None where some are left out."""
+    near = range(max(1, page - NEIGHBOURS), min(pages, page + NEIGHBOURS) + 1)
+    linked: list[int | None] = []
+    for number in sorted({1, *near, pages}):
+        if linked and number - (linked[-1] or 0) > 1:
+            linked.append(None)
+        linked.append(number)
+    return linked
 
 
 def _span(seconds: float) -> str:

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from shoal_common.hosts import HostPort
 from shoal_server.ranking import Ranked
 from shoal_server.web.backend import Backend, requester_address
-from shoal_server.web.legacy import SERVICES
+from shoal_server.web.legacy import SERVICES, usable
 
 MOST = 10
 MIMETYPE = "application/x-ns-proxy-autoconfig"
@@ -23,7 +23,7 @@ def blueprint(backend: Backend) -> Blueprint:
     def wpad() -> Response:
         service, types = SERVICES["nearest"]
         ranked = backend.lookup.nearest(requester_address(request, backend.trusted_proxies), service, types)
-        return Response(pac([_proxy(one) for one in ranked[:MOST]]), mimetype=MIMETYPE)
+        return Response(pac([_proxy(one) for one in usable(ranked)[:MOST]]), mimetype=MIMETYPE)
 
     return routes
 

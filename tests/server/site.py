@@ -1,0 +1,76 @@
+"""The web side of a server over squids that the test names, asked as from any address."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from werkzeug.test import TestResponse
+
+from shoal_server.lookup import Lookup
+from shoal_server.registry import Registry
+from shoal_server.snapshot import SnapshotKeeper
+from shoal_server.squid import LivenessRules, Place, Squid
+from shoal_server.web import create_app
+from shoal_server.web.backend import Backend
+from tests.fakes import NOW, FlakyStore, Places
+
+STRANGER = "203.0.113.7"
+RULES = LivenessRules(suspect_after=90, dead_after=180)
+
+
+class Site:
+    """A server's pages and answers; `connected`, `held` and `store.away` are the test's to switch."""
+
+    def __init__(
+        self,
+        squids: Iterable[Squid] = (),
+        places: Mapping[str, Place] | None = None,
+        *,
+        verify: bool = True,
+        trusted: Sequence[str] = (),
+        token: str = "",
+    ) -> None:
+        self.connected = True
+        self.held = False
+        self.heartbeats: Mapping[str, int] = {}
+        self.store = FlakyStore()
+        locator = Places(places)
+        registry = Registry(self.store, RULES)
+        self.keeper = SnapshotKeeper(registry, locator)
+        backend = Backend(
+            lookup=Lookup(self.keeper, locator, verify=verify),
+            keeper=self.keeper,
+            liveness=RULES,
+            connected=lambda: self.connected,
+            held=lambda: self.held,
+            heartbeats=lambda: self.heartbeats,
+            drain=registry.drain,
+            operator_token=token,
+            drain=registry.drain,
+            trusted_proxies=trusted,
+        )
+        self.client = create_app(backend).test_client()
+        self.show(squids)
+
+    def show(self, squids: Iterable[Squid]) -> None:
+        """Let the snapshot hold these squids too."""
+        for squid in squids:
+            self.store.put([squid], [], [])
+            self.store.put_verification(squid.id, squid.verification, [])
+        self.keeper.refresh(NOW)
+
+    def get(self, path: str, address: str = STRANGER, method: str = "GET", **headers: str) -> TestResponse:
+        """Ask from `address`; `X_Forwarded_For="…"` is a header."""
+        return self.client.open(
+            path,
+            method=method,
+            environ_base={"REMOTE_ADDR": address},
+            headers={name.replace("_", "-"): text for name, text in headers.items()},
+        )
+
+    def told(self, path: str, address: str = STRANGER, **headers: str) -> list[dict[str, Any]]:
+        """The entries of an answer, in its order."""
+        return list((self.get(path, address, **headers).get_json() or {}).values())
+
+    def names(self, path: str, address: str = STRANGER, **headers: str) -> list[str]:
+        """The host names of an answer, in its order."""
+        return [entry["hostname"] for entry in self.told(path, address, **headers)]

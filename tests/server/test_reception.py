@@ -1,0 +1,103 @@
+"""What happens to the messages of every intake."""
+
+import logging
+
+import pytest
+
+from shoal_common.errors import Unavailable
+from shoal_server.intake.reception import LOG_LINES_A_MINUTE, Reception
+from shoal_server.registry import Registry
+from shoal_server.squid import LivenessRules
+from tests.fakes import GENERATIONS, FlakyStore, beat
+
+
+@pytest.fixture
+def store() -> FlakyStore:
+    return FlakyStore()
+
+
+@pytest.fixture
+def reception(store: FlakyStore) -> Reception:
+    return Reception(Registry(store, LivenessRules()), lambda address: address == "127.41.0.1")
+
+
+def test_the_heartbeats_of_all_generations_are_registered(reception: Reception, store: FlakyStore) -> None:
+    reception.take(list(GENERATIONS.values()))
+    assert len(store.squids()) == len(GENERATIONS)
+    assert reception.counts == {"accepted": len(GENERATIONS)}
+
+
+def test_a_bad_message_costs_none_of_its_neighbours(reception: Reception, store: FlakyStore) -> None:
+    reception.take([b"{", beat().encode(), b"[]", beat(public_ip="192.0.2.2").encode(), b"\xff"])
+    assert len(store.squids()) == 2
+    assert reception.counts == {"accepted": 2, "message": 3}
+
+
+def test_refusals_are_counted_by_field(reception: Reception) -> None:
+    reception.take([beat().encode().replace(b'"load": 100.0', b'"load": -1')] * 2)
+    assert reception.counts == {"accepted": 0, "load": 2}
+
+
+def test_a_refusal_is_told_in_the_log_with_its_field(
+    reception: Reception, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        reception.take([beat().encode().replace(b"sq1.example.org", b"$(reboot)")])
+    assert "hostname: '$(reboot)'" in caplog.text
+
+
+def test_a_flood_of_bad_messages_does_not_flood_the_log(
+    reception: Reception, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        for _ in range(100):
+            reception.take([b"{"] * 100)
+    assert len(caplog.records) <= 3 * LOG_LINES_A_MINUTE
+    assert reception.counts["message"] == 10_000
+
+
+def test_while_the_store_is_away_a_batch_is_refused_and_not_counted(
+    reception: Reception, store: FlakyStore
+) -> None:
+    store.away = True
+    with pytest.raises(Unavailable):
+        reception.take([beat().encode(), b"{"])
+    assert not reception.storing
+    assert reception.counts == {}
+
+
+def test_a_batch_without_a_valid_message_needs_no_store(reception: Reception, store: FlakyStore) -> None:
+    store.away = True
+    reception.take([b"{"])
+    assert reception.counts == {"accepted": 0, "message": 1}
+
+
+def test_once_the_store_is_back_it_is_storing_again(reception: Reception, store: FlakyStore) -> None:
+    store.away = True
+    with pytest.raises(Unavailable):
+        reception.take([beat().encode()])
+    store.away = False
+    reception.take([beat().encode()])
+    assert reception.storing
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254"])
+@pytest.mark.parametrize("field", ["public_ip", "external_ip", "private_ip"])
+def test_an_address_that_is_every_workers_own_is_refused(
+    reception: Reception, store: FlakyStore, field: str, address: str
+) -> None:
+    reception.take([beat(**{"public_ip": "192.0.2.1", field: address}).encode()])
+    assert store.squids() == []
+    assert reception.counts == {"accepted": 0, field: 1}
+
+
+def test_the_loopback_address_of_ipv6_is_refused(reception: Reception, store: FlakyStore) -> None:
+    reception.take([beat(ipv6="::1").encode()])
+    assert store.squids() == []
+
+
+def test_a_loopback_address_in_the_location_table_is_believed(
+    reception: Reception, store: FlakyStore
+) -> None:
+    reception.take([beat(public_ip="127.41.0.1").encode()])
+    assert len(store.squids()) == 1

@@ -1,0 +1,416 @@
+"""The contract of a store, sentence by sentence, held by the one in memory and by Redis."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shoal_common.errors import Unavailable
+from shoal_common.heartbeat import AgentState, CacheType, Upstream
+from shoal_server.registry import Event, EventKind, Registry, Store
+from shoal_server.squid import LivenessRules, Reach, Verification
+from shoal_server.stores.memory import MAX_EVENTS, MemoryStore
+from shoal_server.stores.redis import RedisStore
+from testbed.process import wait_until
+from testbed.redis import Redis
+from tests.fakes import GOOD, NOW, beat, squid
+
+ID = "192.0.2.1:3128"
+OTHER = {"uuid": "other", "public_ip": "198.51.100.9"}
+OTHER_ID = "198.51.100.9:3128"
+JOINED = Event(NOW, EventKind.JOINED, ID, "sq1.example.org")
+FRESH = Verification()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    with redis.Redis.from_url(request.getfixturevalue("redis_url"), decode_responses=True) as client:
+        yield RedisStore(lambda: client)
+
+
+@pytest.fixture
+def shared(redis_url: str) -> Iterator[tuple[RedisStore, RedisStore]]:
+    """The stores of two servers on one Redis."""
+    with (
+        redis.Redis.from_url(redis_url, decode_responses=True) as one,
+        redis.Redis.from_url(redis_url, decode_responses=True) as two,
+    ):
+        yield RedisStore(lambda: one), RedisStore(lambda: two)
+
+
+# --- what is put ------------------------------------------------------------------------------------
+
+
+def test_a_new_store_is_empty(store: Store) -> None:
+    assert (store.squids(), store.events(10), dict(store.get([ID])), dict(store.ids_of(["u"]))) == (
+        [],
+        [],
+        {},
+        {},
+    )
+
+
+def test_a_squid_comes_back_as_it_was_put(store: Store) -> None:
+    whole = replace(
+        squid(
+            FRESH,
+            private_ip="10.0.0.1",
+            external_ip="192.0.2.77",
+            ipv6="2001:db8::1",
+            cache_type=CacheType.VARNISH,
+            upstream=Upstream.FRONTIER,
+            state=AgentState.DRAINING,
+            interval=30.0,
+            agent="shoal-2.0.0",
+        ),
+        created=NOW - 86400.25,
+        load=12.345678901,
+    )
+    store.put([whole], [], [])
+    assert store.squids() == [whole]
+    assert store.get([whole.id, "unknown"]) == {whole.id: whole}
+
+
+def test_a_squid_that_says_little_comes_back_as_it_was_put(store: Store) -> None:
+    little = squid(FRESH, public_ip=None, private_ip="10.0.0.1", max_load=None)
+    store.put([little], [], [])
+    assert store.squids() == [little]
+
+
+def test_a_later_put_replaces_what_was_heard_before(store: Store) -> None:
+    store.put([squid(FRESH)], [], [])
+    later = replace(squid(FRESH, load=7.0), seen=NOW + 30)
+    store.put([later], [], [])
+    assert store.squids() == [later]
+
+
+def test_put_removes_those_that_are_gone_with_all_they_had(store: Store) -> None:
+    store.put([squid(FRESH), squid(FRESH, **OTHER)], [], [])
+    store.put_verification(ID, GOOD, [])
+    store.put([], [ID, "unknown"], [])
+    assert [one.id for one in store.squids()] == [OTHER_ID]
+    store.put([squid(FRESH)], [], [])
+    assert store.get([ID])[ID].verification == FRESH
+
+
+def test_an_id_that_is_both_gone_and_heard_stays_without_its_verification(store: Store) -> None:
+    store.put([squid(FRESH)], [], [])
+    store.put_verification(ID, GOOD, [])
+    store.put([squid(GOOD)], [ID], [])
+    assert [one.verification for one in store.squids()] == [FRESH]
+
+
+def test_the_id_of_an_agent_is_where_it_was_last_heard(store: Store) -> None:
+    store.put([squid(FRESH, uuid="a"), squid(FRESH, **OTHER)], [], [])
+    store.put([squid(FRESH, uuid="a", public_ip="203.0.113.5")], [ID], [])
+    assert store.ids_of(["a", "other", "unknown"]) == {"a": "203.0.113.5:3128", "other": OTHER_ID}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: store.put([squid()], [], []),
+        lambda store: store.put([], [ID], []),
+        lambda store: store.put_verification(ID, GOOD, []),
+        lambda store: store.expire([ID], NOW + 1, NOW + 1),
+    ],
+    ids=["put", "gone", "verification", "expiry"],
+)
+def test_the_version_changes_whenever_something_was_written(
+    store: Store, write: Callable[[Store], object]
+) -> None:
+    store.put([squid(FRESH)], [], [])
+    before = store.version()
+    write(store)
+    assert store.version() != before
+
+
+def test_the_version_stays_while_nothing_is_written(store: Store) -> None:
+    store.put([squid(FRESH)], [], [])
+    before = store.version()
+    store.squids()
+    store.expire([ID], NOW - 1, NOW)
+    store.put_verification("unknown", GOOD, [])
+    assert store.version() == before
+
+
+# --- two writers that cannot undo each other --------------------------------------------------------
+
+
+def test_put_never_undoes_a_verification(store: Store) -> None:
+    store.put([squid(FRESH)], [], [])
+    heard = squid(FRESH, load=7.0)
+    store.put_verification(ID, GOOD, [])
+    store.put([heard], [], [])
+    assert [(one.beat.load, one.verification) for one in store.squids()] == [(7.0, GOOD)]
+
+
+def test_put_never_writes_a_verification(store: Store) -> None:
+    store.put([squid(GOOD)], [], [])
+    assert [one.verification for one in store.squids()] == [FRESH]
+
+
+def test_a_verification_never_undoes_what_was_heard(store: Store) -> None:
+    store.put([squid(FRESH)], [], [])
+    heard = replace(squid(FRESH, load=7.0, hostname="renamed.example.org"), seen=NOW + 30)
+    store.put([heard], [], [])
+    store.put_verification(ID, GOOD, [])
+    assert store.squids() == [heard.with_verification(GOOD)]
+
+
+@pytest.mark.parametrize("reach", list(Reach))
+def test_a_verification_comes_back_as_it_was_put(store: Store, reach: Reach) -> None:
+    store.put([squid(FRESH)], [], [])
+    check = Verification(reach, 'it said "no" — twice', checked=NOW + 0.125, due=NOW + 310.5, failures=2)
+    store.put_verification(ID, check, [])
+    assert store.get([ID])[ID].verification == check
+
+
+def test_the_verification_of_a_squid_that_is_gone_is_dropped_with_its_events(store: Store) -> None:
+    store.put_verification(ID, GOOD, [Event(NOW, EventKind.VERIFIED, ID)])
+    assert (store.squids(), store.events(10)) == ([], [])
+
+
+# --- expiry -----------------------------------------------------------------------------------------
+
+
+def test_expiry_removes_the_named_squids_last_seen_before_a_time(store: Store) -> None:
+    store.put([replace(squid(FRESH), seen=NOW - 200), squid(FRESH, **OTHER)], [], [])
+    assert store.expire([ID, OTHER_ID], NOW - 180, NOW) == [ID]
+    assert [one.id for one in store.squids()] == [OTHER_ID]
+
+
+def test_expiry_leaves_squids_that_are_not_named(store: Store) -> None:
+    old = [replace(squid(FRESH, **more), seen=NOW - 200) for more in ({}, OTHER)]
+    store.put(old, [], [])
+    assert store.expire([OTHER_ID, "unknown"], NOW - 180, NOW) == [OTHER_ID]
+    assert [one.id for one in store.squids()] == [ID]
+
+
+def test_a_squid_seen_exactly_then_stays(store: Store) -> None:
+    store.put([replace(squid(FRESH), seen=NOW - 180)], [], [])
+    assert store.expire([ID], NOW - 180, NOW) == []
+
+
+def test_expiry_makes_an_event_for_each(store: Store) -> None:
+    store.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
+    store.expire([ID], NOW - 180, NOW + 0.5)
+    assert store.events(10) == [Event(NOW + 0.5, EventKind.EXPIRED, ID, "sq1.example.org")]
+
+
+def test_an_expired_squid_that_returns_has_no_verification(store: Store) -> None:
+    store.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
+    store.put_verification(ID, GOOD, [])
+    store.expire([ID], NOW - 180, NOW)
+    store.put([squid(FRESH)], [], [])
+    assert [one.verification for one in store.squids()] == [FRESH]
+
+
+def test_a_squid_heard_by_another_server_meanwhile_does_not_expire(
+    shared: tuple[RedisStore, RedisStore],
+) -> None:
+    mine, theirs = shared
+    mine.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
+    assert mine.squids()[0].seen == NOW - 200
+    theirs.put([squid(FRESH)], [], [])
+    assert mine.expire([ID], NOW - 180, NOW) == []
+    assert len(theirs.squids()) == 1
+
+
+def test_two_sweepers_expire_a_squid_once(store: Store) -> None:
+    store.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
+    assert [store.expire([ID], NOW - 180, NOW), store.expire([ID], NOW - 180, NOW)] == [[ID], []]
+    assert len(store.events(10)) == 1
+
+
+# --- events -----------------------------------------------------------------------------------------
+
+
+def test_events_come_newest_first_and_no_more_than_asked_for(store: Store) -> None:
+    for number in range(5):
+        store.put([], [], [Event(NOW + number, EventKind.JOINED, f"id{number}", f"detail {number}")])
+    assert [event.squid_id for event in store.events(3)] == ["id4", "id3", "id2"]
+
+
+def test_events_of_one_put_are_kept_in_their_order(store: Store) -> None:
+    both = [JOINED, Event(NOW, EventKind.MOVED, OTHER_ID, f"was {ID}")]
+    store.put([squid(FRESH)], [], both)
+    assert store.events(10) == both[::-1]
+
+
+def test_an_event_of_a_verification_comes_back_as_it_was_put(store: Store) -> None:
+    store.put([squid(FRESH)], [], [])
+    event = Event(NOW + 0.25, EventKind.FAILED, ID, 'it "broke" — naïvely')
+    store.put_verification(ID, GOOD, [event])
+    assert store.events(1) == [event]
+
+
+def test_old_events_make_room_for_new_ones(store: Store) -> None:
+    for start in range(0, MAX_EVENTS + 2000, 1000):
+        batch = [Event(NOW, EventKind.JOINED, f"id{start + number}") for number in range(1000)]
+        store.put([], [], batch)
+    kept = store.events(10 * MAX_EVENTS)
+    assert MAX_EVENTS <= len(kept) <= MAX_EVENTS + 200
+    assert kept[0].squid_id == f"id{MAX_EVENTS + 1999}"
+
+
+# --- claims -----------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_had_by_one_alone(store: Store) -> None:
+    assert [store.claim("verify:a", 60), store.claim("verify:a", 60), store.claim("verify:b", 60)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_a_claim_ends_by_itself(store: Store) -> None:
+    assert store.claim("verify:a", 0.05)
+    wait_until(lambda: store.claim("verify:a", 60), 5.0, "the claim ends")
+
+
+def test_of_many_claimants_at_once_one_wins(store: Store) -> None:
+    start = threading.Barrier(8)
+
+    def claim(_: int) -> bool:
+        start.wait()
+        return store.claim("verify:a", 60)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(claim, range(8))) == 1
+
+
+# --- several at once --------------------------------------------------------------------------------
+
+
+def test_intake_and_verifier_at_once_lose_nothing_of_each_other(store: Store) -> None:
+    store.put([squid(FRESH)], [], [])
+
+    def hear(number: int) -> None:
+        store.put([replace(squid(FRESH), seen=NOW + number)], [], [])
+
+    def verify(number: int) -> None:
+        store.put_verification(ID, replace(GOOD, failures=number), [])
+
+    with ThreadPoolExecutor(2) as threads:
+        done = [threads.submit(each, number) for number in range(1, 51) for each in (hear, verify)]
+        for one in done:
+            one.result()
+    (found,) = store.squids()
+    assert found.seen > NOW
+    assert found.verification.failures > 0
+
+
+def test_what_one_server_writes_another_reads(shared: tuple[RedisStore, RedisStore]) -> None:
+    mine, theirs = shared
+    before = theirs.version()
+    mine.put([squid(FRESH)], [], [JOINED])
+    theirs.put_verification(ID, GOOD, [])
+    assert mine.squids() == theirs.squids() == [squid(GOOD)]
+    assert theirs.events(1) == [JOINED]
+    assert theirs.version() != before
+    assert [mine.claim("x", 60), theirs.claim("x", 60)] == [True, False]
+
+
+def test_two_servers_that_hear_one_squid_list_it_once(shared: tuple[RedisStore, RedisStore]) -> None:
+    for number, store in enumerate(shared):
+        Registry(store, LivenessRules()).hear([beat()], NOW + number)
+    (found,) = shared[0].squids()
+    assert (found.created, found.seen) == (NOW, NOW + 1)
+
+
+# --- Redis alone ------------------------------------------------------------------------------------
+
+
+CALLS: dict[str, Callable[[Store], object]] = {
+    "version": lambda store: store.version(),
+    "squids": lambda store: store.squids(),
+    "get": lambda store: store.get([ID]),
+    "ids_of": lambda store: store.ids_of(["u"]),
+    "put": lambda store: store.put([squid()], [], [JOINED]),
+    "put_verification": lambda store: store.put_verification(ID, GOOD, []),
+    "expire": lambda store: store.expire([ID], NOW, NOW),
+    "events": lambda store: store.events(10),
+    "claim": lambda store: store.claim("x", 60),
+}
+
+
+def test_a_redis_that_is_killed_is_unavailable_to_every_method_and_needs_no_restart_of_ours(
+    start_redis: Callable[..., Redis],
+) -> None:
+    server = start_redis(persistent=True)
+    store = RedisStore.from_url(server.url)
+    store.put([squid(FRESH)], [], [JOINED])
+    server.kill()
+    for name, call in CALLS.items():
+        with pytest.raises(Unavailable, match="Redis"):
+            pytest.fail(f"{name} returned {call(store)!r}")
+    server.start()
+    assert store.squids() == [squid(FRESH)]
+    for call in CALLS.values():
+        call(store)
+
+
+def test_a_redis_that_loses_its_memory_is_used_again_with_its_scripts(
+    start_redis: Callable[..., Redis],
+) -> None:
+    server = start_redis()
+    store = RedisStore.from_url(server.url)
+    store.put([squid(FRESH)], [], [])
+    store.put_verification(ID, GOOD, [])
+    server.restart()
+    assert store.squids() == []
+    store.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
+    store.put_verification(ID, GOOD, [])
+    assert store.expire([ID], NOW - 180, NOW) == [ID]
+
+
+def test_a_redis_that_hangs_is_unavailable_after_a_bounded_wait(redis_server: Redis, redis_url: str) -> None:
+    with redis.Redis.from_url(
+        redis_url, decode_responses=True, socket_timeout=0.1, retry=Retry(NoBackoff(), 1)
+    ) as client:
+        store = RedisStore(lambda: client)
+        store.put([squid(FRESH)], [], [])
+        redis_server.pause()
+        try:
+            with pytest.raises(Unavailable):
+                store.squids()
+        finally:
+            redis_server.resume()
+        assert len(store.squids()) == 1
+
+
+def test_a_redis_that_wants_a_password_is_unavailable(redis_server: Redis, redis_url: str) -> None:
+    store = RedisStore.from_url(redis_url.replace("redis://", "redis://nobody:wrong@"))
+    with pytest.raises(Unavailable):
+        store.squids()
+
+
+def test_a_record_that_cannot_be_read_costs_no_other_squid(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        store = RedisStore(lambda: client)
+        store.put([squid(FRESH, **OTHER)], [], [])
+        for number, record in enumerate(["", "{", "[]", "null", '{"beat": {}}', '{"beat": 1, "load": "x"}']):
+            client.hset("{shoal}:beats", f"bad{number}", record)
+            client.zadd("{shoal}:seen", {f"bad{number}": NOW})
+        assert [one.id for one in store.squids()] == [OTHER_ID]
+        assert dict(store.get(["bad1", OTHER_ID])).keys() == {OTHER_ID}
+
+
+def test_a_verification_of_a_newer_server_is_read_as_far_as_it_is_understood(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        store = RedisStore(lambda: client)
+        store.put([squid(FRESH)], [], [])
+        client.hset(
+            "{shoal}:checks", ID, '{"reach": "global", "reason": "ok", "checked": 1.0, "due": 2.0, "new": 3}'
+        )
+        assert store.squids()[0].verification == Verification(Reach.GLOBAL, "ok", 1.0, 2.0)
