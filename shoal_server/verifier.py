@@ -62,7 +62,9 @@ def conclude(
     squid that we cannot reach may well serve its own site.
     """
     if verdict is None:
-        return Verification(before.reach, "no origin could be reached to check it by", now, now + rules.retry)
+        unknown = before.reach is Reach.UNVERIFIED
+        reason = "no origin could be reached to check it by" if unknown else before.reason
+        return Verification(before.reach, reason, now, now + rules.retry)
     if verdict.outcome is Outcome.GOOD:
         return Verification(Reach.GLOBAL, verdict.reason, now, now + rules.interval)
     if verdict.outcome is Outcome.DENIED:
@@ -122,7 +124,7 @@ class Verifier:
         while True:
             squid = self._due.get()
             try:
-                if self._registry.store.claim(f"verify:{squid.id}", self._claim_seconds):
+                if self._registry.store.claim(_claim(squid), self._claim_seconds):
                     self.check(squid)
             except Unavailable as error:
                 log.info("check of %s put off: %s", squid.id, error)
@@ -145,13 +147,21 @@ class Verifier:
         return 2 * self._rules.timeout
 
     def _verdict(self, squid: Squid, targets: Sequence[Target]) -> Verdict | None:
-        """The first answer that says something of the squid itself."""
+        """What the answers say of the squid itself; one object delivered is enough.
+
+        A site may let its squid go to some origins alone, so a refusal is final only when all refuse.
+        """
         proxy = HostPort(squid.address, squid.beat.port)
+        against: Verdict | None = None
         for target in random.sample(targets, len(targets)):
             verdict = self._probe(proxy, target, timeout=self._rules.timeout, fresh=True)
-            if verdict.good or self._origin_works(target):
+            if verdict.good:
                 return verdict
-        return None
+            if self._origin_works(target):
+                against = verdict
+                if verdict.outcome not in (Outcome.DENIED, Outcome.UPSTREAM):
+                    break
+        return against
 
     def _origin_works(self, target: Target) -> bool:
         known = self._controls.get(target.url)
@@ -160,6 +170,11 @@ class Verifier:
         works = self._probe(None, target, timeout=self._rules.timeout).good
         self._controls[target.url] = (time.monotonic() + CONTROL_SECONDS, works)
         return works
+
+
+def _claim(squid: Squid) -> str:
+    """A squid that left and came back is not held up by the check of its former life."""
+    return f"verify:{squid.id}:{squid.created}"
 
 
 def _is_due(verification: Verification, now: float) -> bool:

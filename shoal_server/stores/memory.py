@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from shoal_server.registry import Event, EventKind
+from shoal_server.reports import Report
 from shoal_server.squid import Squid, Verification
 
 MAX_EVENTS = 10_000
@@ -23,6 +24,7 @@ class MemoryStore:
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._drained: set[str] = set()
         self._claims: dict[str, float] = {}
+        self._report: Report | None = None
 
     def version(self) -> tuple[str, int]:
         return "memory", self._version
@@ -89,6 +91,12 @@ class MemoryStore:
             self._claims = {key: until for key, until in self._claims.items() if until > now}
             self._claims[name] = now + seconds
             return True
+
+    def put_report(self, report: Report) -> None:
+        self._report = report
+
+    def reports(self) -> list[Report]:
+        return [self._report] if self._report else []
 
     def _forget(self, key: str) -> None:
         if squid := self._squids.pop(key, None):

@@ -5,6 +5,7 @@ Keys, all with the hash tag `{shoal}` so that a Redis Cluster keeps them on one 
 - `{shoal}:beats`   hash, squid id -> JSON of what heartbeats say (written by intake alone)
 - `{shoal}:seen`    sorted set, squid id -> when last heard (seconds since 1970)
 - `{shoal}:checks`  hash, squid id -> JSON of its verification (written by verifiers alone)
+- `{shoal}:reports` hash, server process -> JSON of its last report
 - `{shoal}:drained` set of the ids that an operator is draining
 - `{shoal}:uuid:UUID` agent uuid -> squid id, for an hour after it was last heard
 - `{shoal}:events`  stream of at most about 10 000 events
@@ -13,22 +14,25 @@ Keys, all with the hash tag `{shoal}` so that a Redis Cluster keeps them on one 
 """
 
 import functools
+import json
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, ParamSpec, TypeVar
 
 import redis
 
 from shoal_common.errors import InvalidHeartbeat, Unavailable
 from shoal_server.registry import Event, EventKind
+from shoal_server.reports import Report
 from shoal_server.squid import Squid, Verification
 from shoal_server.stores.records import beat_record, check_record, squid_from
 from shoal_server.stores.redis_url import check, connect
 
 MAX_EVENTS = 10_000
 UUID_SECONDS = 3600
+REPORT_KEPT_SECONDS = 3600
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +91,7 @@ class RedisStore:
         self._beats, self._seen, self._checks = f"{prefix}:beats", f"{prefix}:seen", f"{prefix}:checks"
         self._events, self._version, self._life = f"{prefix}:events", f"{prefix}:version", f"{prefix}:life"
         self._uuid, self._lock, self._drained = f"{prefix}:uuid:", f"{prefix}:lock:", f"{prefix}:drained"
+        self._reports = f"{prefix}:reports"
 
     @classmethod
     def from_url(cls, url: str) -> "RedisStore":
@@ -181,6 +186,20 @@ class RedisStore:
     def events(self, count: int) -> list[Event]:
         entries: Any = self._redis.xrevrange(self._events, count=count)
         return [Event(float(e["at"]), EventKind(e["kind"]), e["id"], e["detail"]) for _, e in entries]
+
+    @_translated
+    def put_report(self, report: Report) -> None:
+        self._redis.hset(self._reports, report.server, json.dumps(asdict(report)))
+
+    @_translated
+    def reports(self) -> list[Report]:
+        found: Any = self._redis.hgetall(self._reports)
+        reports = [Report(**json.loads(text)) for text in found.values()]
+        newest = max((report.at for report in reports), default=0.0)
+        old = [report.server for report in reports if report.at < newest - REPORT_KEPT_SECONDS]
+        if old:
+            self._redis.hdel(self._reports, *old)
+        return [report for report in reports if report.server not in old]
 
     @_translated
     def claim(self, name: str, seconds: float) -> bool:

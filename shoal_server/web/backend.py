@@ -1,13 +1,14 @@
 """What every page and answer is made from, and who is asking."""
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from flask import Request
 
 from shoal_server.lookup import Lookup
+from shoal_server.reports import Reporter
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules
 
@@ -24,16 +25,13 @@ class Drain(Protocol):
 class Backend:
     """What the pages and answers are made from.
 
-    `connected`: whether heartbeats can reach the server; `held`: whether expiry is held because
-    improbably many squids fell silent. Without an `operator_token` nothing can be changed.
+    Without an `operator_token` nothing can be changed.
     """
 
     lookup: Lookup
     keeper: SnapshotKeeper
     liveness: LivenessRules
-    connected: Callable[[], bool]
-    held: Callable[[], bool]
-    heartbeats: Callable[[], Mapping[str, int]]
+    reporter: Reporter
     drain: Drain
     trusted_proxies: Sequence[str] = ()
     operator_token: str = ""
@@ -42,9 +40,9 @@ class Backend:
     def state(self) -> str:
         """What an answer made now lacks: `ok`, or some of `deaf`, `stale` and `held`, joined by commas."""
         lacks = {
-            "deaf": not self.connected(),
+            "deaf": not self.reporter.connected,
             "stale": self.keeper.stale_since is not None,
-            "held": self.held(),
+            "held": self.reporter.held,
         }
         return ",".join(name for name, lacking in lacks.items() if lacking) or "ok"
 

@@ -14,15 +14,15 @@ def blueprint(backend: Backend) -> Blueprint:
     def healthz() -> Response:
         """Always 200 while lookups are answered: a server that lacks its broker or store still serves."""
         stale_since = backend.keeper.stale_since
-        connected = backend.connected()
+        connected = backend.reporter.connected
         return jsonify(
             status="ok" if connected and stale_since is None else "degraded",
-            hold=backend.held(),
+            hold=backend.reporter.held,
             intake="connected" if connected else "away",
             store="ok" if stale_since is None else "away",
             stale_seconds=0 if stale_since is None else round(time.time() - stale_since, 1),
             squids=len(backend.keeper.current.listed),
-            heartbeats=dict(backend.heartbeats()),
+            heartbeats=dict(backend.reporter.heartbeats),
         )
 
     return routes

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import Blueprint, render_template, request
 
+from shoal_common.hosts import HostPort
 from shoal_common.version import VERSION
 from shoal_server.snapshot import Listed
 from shoal_server.squid import Liveness, LivenessRules, Reach
@@ -48,9 +49,10 @@ class Row:
 
     @property
     def address(self) -> str:
+        """Where it is found; its own site sees the whole id, which may hold the inside address."""
         squid = self.listed.squid
-        inside = squid.beat.private_ip if self.local or squid.private_only else None
-        return squid.public_address or inside or squid.beat.ipv6 or ""
+        outside = squid.public_address or squid.beat.ipv6
+        return squid.id if self.local or outside is None else str(HostPort(outside, squid.beat.port))
 
     @property
     def state(self) -> Liveness | Reach:
@@ -64,8 +66,9 @@ class Row:
 
     @property
     def reason(self) -> str:
-        """Why its state is not the best one."""
-        return "" if self.state is Reach.GLOBAL else self.listed.squid.verification.reason
+        """Why its check did not end well, if there was one."""
+        check = self.listed.squid.verification
+        return "" if check.reach is Reach.GLOBAL or check.checked is None else check.reason
 
     @property
     def clock(self) -> str:
@@ -92,10 +95,10 @@ def blueprint(backend: Backend) -> Blueprint:
             pages=_linked(page, pages),
             total=len(ordered),
             good=sum(listed.squid.verification.reach is Reach.GLOBAL for listed, _ in ordered),
-            connected=backend.connected(),
-            held=backend.held(),
+            connected=backend.reporter.connected,
+            held=backend.reporter.held,
             stale=None if backend.keeper.stale_since is None else _span(now - backend.keeper.stale_since),
-            heartbeats=backend.heartbeats().get("accepted", 0),
+            heartbeats=backend.reporter.heartbeats.get("accepted", 0),
             version=VERSION,
             now=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)),
         )

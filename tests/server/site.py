@@ -7,6 +7,7 @@ from werkzeug.test import TestResponse
 
 from shoal_server.lookup import Lookup
 from shoal_server.registry import Registry
+from shoal_server.reports import Report, Reporter
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules, Place, Squid
 from shoal_server.web import create_app
@@ -40,16 +41,16 @@ class Site:
             lookup=Lookup(self.keeper, locator, verify=verify),
             keeper=self.keeper,
             liveness=RULES,
-            connected=lambda: self.connected,
-            held=lambda: self.held,
-            heartbeats=lambda: self.heartbeats,
+            reporter=Reporter(self.store, self._report),
             drain=registry.drain,
             operator_token=token,
-            drain=registry.drain,
             trusted_proxies=trusted,
         )
         self.client = create_app(backend).test_client()
         self.show(squids)
+
+    def _report(self, now: float) -> Report:
+        return Report("here", now, self.connected, self.held, self.heartbeats)
 
     def show(self, squids: Iterable[Squid]) -> None:
         """Let the snapshot hold these squids too."""
