@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from shoal_common.amqp import Broker, Tls, listener_context
@@ -35,6 +35,9 @@ from shoal_server.verifier import CheckRules, Origins, Verifier
 from shoal_server.web import create_app
 from shoal_server.web.backend import Backend
 from shoal_server.web.serving import HttpServer
+
+if TYPE_CHECKING:
+    from shoal_server.domains import ReverseDomains
 
 SHARED_QUEUE = "shoal-heartbeats"
 
@@ -85,13 +88,13 @@ def build(settings: ServerSettings, roles: Collection[Role]) -> Server:
     """Put a server together; raises SettingsError or Unavailable for what can never work."""
     if len(set(roles)) < len(Role) and settings.store.startswith("memory:"):
         raise SettingsError(["[store] url: servers that share the work need a Redis between them"])
-    locator = GeoIP.open(settings.locations, settings.geoip)
+    domains = _domains(settings) if settings.reverse_dns else None
+    locator = GeoIP(settings.locations, settings.geoip, domains)
     store, state = _store(settings)
     registry = Registry(store, LivenessRules(settings.suspect_after, settings.dead_after))
     keeper = SnapshotKeeper(registry, locator)
-    loops: list[Loop] = [keeper]
-    if state:
-        loops.append(state)
+    loops: list[Loop] = [keeper, locator]
+    loops += [loop for loop in (domains, state) if loop]
     if Role.VERIFY in roles and settings.verify:
         loops.append(_verifier(settings, keeper, registry))
     ears = _Ears.of(settings, registry, keeper, locator) if Role.INTAKE in roles else None
@@ -139,6 +142,14 @@ class _Ears:
 
     def report(self, now: float) -> Report:
         return Report(self.name, now, self.intake.connected, self.sweeper.silence.held, self.reception.counts)
+
+
+def _domains(settings: ServerSettings) -> "ReverseDomains":
+    try:
+        from shoal_server.domains import ReverseDomains  # noqa: PLC0415 - what it needs is optional
+    except ImportError as error:
+        raise SettingsError([f"[geo] reverse_dns: {error}; install shoal[domains]"]) from None
+    return ReverseDomains(settings.name_servers)
 
 
 def _store(settings: ServerSettings) -> tuple[MemoryStore | RedisStore, StateFile | None]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shoal_common.heartbeat import CacheType, Upstream
-from shoal_server.ranking import Policy, Ranked, Relation, Requester, rank, relation, secrecy
+from shoal_server.ranking import Policy, Ranked, Requester, is_local, rank, relation, secrecy
 from shoal_server.snapshot import Listed, Locator, SnapshotKeeper
 
 ANY_TYPE = frozenset(CacheType)
@@ -32,10 +32,11 @@ class Lookup:
         """All squids that the requester may know of, verified or not, and whether each is on its own site."""
         requester = self._requester(address, Upstream.BOTH, frozenset())
         return [
-            (one, relation(requester, one) is not Relation.OTHER)
+            (one, is_local(relation(requester, one)))
             for one in self._keeper.current.listed
             if secrecy(requester, one) is None
         ]
 
     def _requester(self, address: str, service: Upstream, uses: frozenset[str]) -> Requester:
-        return Requester(address, self._locator.locate(address), service, uses)
+        place, owner = self._locator.locate(address), self._locator.owner(address)
+        return Requester(address, place, service, uses, owner)

@@ -15,11 +15,9 @@ from enum import StrEnum
 
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server.snapshot import Listed
-from shoal_server.squid import Place, Reach, Squid, is_site_local
+from shoal_server.squid import UNKNOWN_OWNER, Owner, Place, Reach, Squid, is_site_local
 
 EARTH_RADIUS_KM = 6371.0
-UNKNOWN_KM = 10_000.0
-"""Distance assumed when either end is unknown: half of the longest there is."""
 IDLE_KM = 100.0
 """What half load costs; 0.9 costs nine times as much, and saturation more than any distance."""
 DOUBT_KM = 20_000.0
@@ -34,10 +32,18 @@ class Relation(StrEnum):
 
     LAN = "same network"
     SITE = "same site"
+    ORGANISATION = "same organisation"
     OTHER = "elsewhere"
 
 
-NETWORK_KM = {Relation.LAN: 0.0, Relation.SITE: 0.0, Relation.OTHER: 100.0}
+ASSUMED_KM = {
+    Relation.LAN: 0.0,
+    Relation.SITE: 0.0,
+    Relation.ORGANISATION: 1_000.0,
+    Relation.OTHER: 10_000.0,
+}
+"""Distance assumed when either end's place is unknown; elsewhere it is half of the longest there is."""
+NETWORK_KM = {Relation.LAN: 0.0, Relation.SITE: 0.0, Relation.ORGANISATION: 50.0, Relation.OTHER: 100.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class Requester:
     place: Place | None
     service: Upstream = Upstream.BOTH
     uses: frozenset[str] = frozenset()
+    owner: Owner = UNKNOWN_OWNER
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class Ranked:
     @property
     def local(self) -> bool:
         """Whether the squid's private address can be reached by the requester."""
-        return self.relation in (Relation.LAN, Relation.SITE)
+        return is_local(self.relation)
 
 
 def relation(requester: Requester, listed: Listed) -> Relation:
@@ -99,7 +106,12 @@ def relation(requester: Requester, listed: Listed) -> Relation:
     reached = squid.verification.reach is Reach.GLOBAL
     if squid.private_only and reached and is_site_local(requester.address):
         return Relation.LAN
-    return Relation.OTHER
+    return Relation.ORGANISATION if requester.owner.same_as(listed.owner) else Relation.OTHER
+
+
+def is_local(tie: Relation) -> bool:
+    """Whether a requester with this relation can reach the squid by its private address."""
+    return tie in (Relation.LAN, Relation.SITE)
 
 
 def exclusion(requester: Requester, listed: Listed, policy: Policy) -> str | None:
@@ -121,12 +133,12 @@ def exclusion(requester: Requester, listed: Listed, policy: Policy) -> str | Non
 
 def secrecy(requester: Requester, listed: Listed) -> str | None:
     """Why a squid is nobody's business outside its own site, if it is so and the requester is outside."""
-    check = listed.squid.verification
-    if relation(requester, listed) is not Relation.OTHER:
-        return None
-    if listed.squid.private_only:
+    tie, check = relation(requester, listed), listed.squid.verification
+    if listed.squid.private_only and not is_local(tie):
         return "it has a private address only, and the requester is not on its site"
-    return f"it serves its own site alone: {check.reason}" if check.reach is Reach.LOCAL else None
+    if check.reach is Reach.LOCAL and tie is Relation.OTHER:
+        return f"it serves its own site alone: {check.reason}"
+    return None
 
 
 def rank(requester: Requester, listed: Iterable[Listed], policy: Policy) -> list[Ranked]:
@@ -141,10 +153,9 @@ def rank(requester: Requester, listed: Iterable[Listed], policy: Policy) -> list
 def _ranked(requester: Requester, listed: Listed, policy: Policy) -> Ranked:
     tie = relation(requester, listed)
     distance = great_circle_km(requester.place, listed.place) if requester.place and listed.place else None
-    assumed = UNKNOWN_KM if tie is Relation.OTHER else 0.0
     load = load_km(listed.squid.utilisation)
     doubt = DOUBT_KM if policy.verify and listed.squid.verification.reach is Reach.UNVERIFIED else 0.0
-    effective = (assumed if distance is None else distance) + NETWORK_KM[tie] + load + doubt
+    effective = (ASSUMED_KM[tie] if distance is None else distance) + NETWORK_KM[tie] + load + doubt
     return Ranked(listed, tie, distance, load, doubt, effective)
 
 

@@ -168,6 +168,16 @@ class ServerSettings(Settings):
         "The operator's own location table (CSV: network,site,latitude,longitude[,city,country_code]); it "
         "stands above the databases and places private networks.",
     )
+    reverse_dns: bool = setting(
+        "geo",
+        False,
+        kinds.yes_no(),
+        "Whether requesters and squids of the same registered domain by reverse DNS belong together. Names "
+        "are looked up in the background; needs shoal[domains].",
+    )
+    name_servers: tuple[HostPort, ...] = setting(
+        "geo", (), kinds.several(kinds.host_port()), "Whom to ask for reverse DNS. Empty: the system's."
+    )
     log_level: LogLevel = setting(
         "logging",
         LogLevel.INFO,

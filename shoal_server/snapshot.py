@@ -13,7 +13,7 @@ from typing import Protocol
 
 from shoal_common.errors import Unavailable
 from shoal_server.registry import Registry
-from shoal_server.squid import Place, Squid
+from shoal_server.squid import UNKNOWN_OWNER, Owner, Place, Squid
 
 REFRESH_SECONDS = 0.2
 
@@ -23,16 +23,24 @@ log = logging.getLogger(__name__)
 class Locator(Protocol):
     """Knows where addresses are."""
 
+    @property
+    def generation(self) -> int:
+        """A number that changes when the answers may have changed."""
+
     def locate(self, address: str) -> Place | None:
         """The place of an address, or None. Reads memory or a mapped file, never the network."""
+
+    def owner(self, address: str) -> Owner:
+        """Whose network the address is in, as far as that is known now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A squid and where it is."""
+    """A squid, where it is, and whose network it is in."""
 
     squid: Squid
     place: Place | None
+    owner: Owner = UNKNOWN_OWNER
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class SnapshotKeeper:
         self._registry = registry
         self._locator = locator
         self._version: tuple[str, int] | None = None
+        self._generation = -1
         self.current = Snapshot((), 0.0)
         self.stale_since: float | None = None
 
@@ -67,21 +76,25 @@ class SnapshotKeeper:
             self.stale_since = None
 
     def _follow(self, now: float) -> None:
-        version = self._registry.store.version()
-        if version == self._version:
+        version, generation = self._registry.store.version(), self._locator.generation
+        if version == self._version and generation == self._generation:
             return
         if self._version and (version[0] != self._version[0] or version[1] < self._version[1]):
             self._registry.restore([listed.squid for listed in self.current.listed])
             version = self._registry.store.version()
         squids = self._registry.store.squids()
-        self.current = Snapshot(tuple(Listed(squid, self._place(squid)) for squid in squids), now)
-        self._version = version
+        self.current = Snapshot(tuple(self._listed(squid) for squid in squids), now)
+        self._version, self._generation = version, generation
 
     def run(self, stop: threading.Event) -> None:
         """Refresh until told to stop."""
         while not stop.is_set():
             self.refresh(time.time())
             stop.wait(REFRESH_SECONDS)
+
+    def _listed(self, squid: Squid) -> Listed:
+        outside = squid.public_address or squid.beat.ipv6
+        return Listed(squid, self._place(squid), self._locator.owner(outside) if outside else UNKNOWN_OWNER)
 
     def _place(self, squid: Squid) -> Place | None:
         """The operator may have placed either address; the public one is the better key to a database."""

@@ -77,6 +77,32 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose network an address is in: autonomous system number, provider's name, registered domain."""
+
+    asn: int | None = None
+    organisation: str | None = None
+    domain: str | None = None
+
+    def completed(self, other: "Owner") -> "Owner":
+        """With what `other` knows and this does not."""
+        return Owner(
+            self.asn or other.asn, self.organisation or other.organisation, self.domain or other.domain
+        )
+
+    def same_as(self, other: "Owner") -> bool:
+        """Whether both are surely one: unknown never equals unknown."""
+        return bool(
+            (self.asn and self.asn == other.asn)
+            or (self.organisation and self.organisation == other.organisation)
+            or (self.domain and self.domain == other.domain)
+        )
+
+
+UNKNOWN_OWNER = Owner()
+
+
+@dataclass(frozen=True, slots=True)
 class Squid:
     """One squid: what it last said, and what the server added.
 

@@ -8,7 +8,7 @@ from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Heartbeat
 from shoal_server.registry import Event
 from shoal_server.snapshot import Listed
-from shoal_server.squid import Place, Reach, Squid, Verification
+from shoal_server.squid import Owner, Place, Reach, Squid, Verification
 from shoal_server.stores.memory import MemoryStore
 
 NOW = 1_700_000_000.0
@@ -48,9 +48,15 @@ class Places:
 
     def __init__(self, places: Mapping[str, Place] | None = None) -> None:
         self.places = dict(places or {})
+        self.owners: dict[str, Owner] = {}
+
+    generation = 0
 
     def locate(self, address: str) -> Place | None:
         return self.places.get(address)
+
+    def owner(self, address: str) -> Owner:
+        return self.owners.get(address, Owner())
 
 
 class FlakyStore(MemoryStore):

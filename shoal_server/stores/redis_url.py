@@ -30,8 +30,10 @@ def check(url: str) -> None:
         elif parts.scheme.endswith("+cluster"):
             HostPort.parse(parts.netloc.rpartition("@")[2], 6379)
         else:
-            redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError as error:
+            pool = redis.ConnectionPool.from_url(url)
+            pool.make_connection()  # opens nothing yet
+            str(pool.connection_kwargs.get("host", "")).encode("idna")
+    except (ValueError, TypeError) as error:  # TypeError: an option that there is not
         raise SettingsError([f"[store] url: {redacted(url)}: {error}"]) from None
 
 

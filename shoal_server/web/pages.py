@@ -72,9 +72,11 @@ class Row:
 
     @property
     def clock(self) -> str:
-        """How far its clock is wrong: + is ahead of ours."""
-        ahead = -self.listed.squid.clock_skew
-        return f"{ahead:+.0f} s" if abs(ahead) > SKEW_SECONDS else "right"
+        """How its clock stands to ours."""
+        behind = self.listed.squid.clock_skew
+        if abs(behind) <= SKEW_SECONDS:
+            return "right"
+        return f"{_span(abs(behind))} {'behind' if behind > 0 else 'ahead'}"
 
 
 def blueprint(backend: Backend) -> Blueprint:

@@ -1,7 +1,6 @@
 """Where an address is: databases of either schema, the operator's table above them, and broken files."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from shoal_common.errors import SettingsError
-from shoal_server.geoip import GeoIP, LocationTable
-from shoal_server.squid import Place
+from shoal_server.geoip import GeoIP
+from shoal_server.locations import LocationTable
+from shoal_server.squid import Owner, Place
 
 Records = Mapping[str, Mapping[str, Any]]
 MAXMIND: Records = {
@@ -69,25 +69,21 @@ Open = Callable[..., GeoIP]
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
-    """Opens a table's text and databases, and closes them after the test."""
-    made: list[GeoIP] = []
+def opened(tmp_path: Path) -> Open:
+    """Opens a table's text and databases."""
 
     def open_(*databases: Path, table: str | None = None) -> GeoIP:
         path = tmp_path / "locations.csv" if table is not None else None
         if path:
             path.write_text(table or "", encoding="utf-8")
-        made.append(GeoIP.open(path, databases))
-        return made[-1]
+        return GeoIP(path, databases)
 
-    yield open_
-    for each in made:
-        each.close()
+    return open_
 
 
 def mistakes(table: Path | None, *databases: Path) -> tuple[str, ...]:
-    with pytest.raises(SettingsError) as caught, closing(GeoIP.open(table, databases)):
-        pass
+    with pytest.raises(SettingsError) as caught:
+        GeoIP(table, databases)
     return caught.value.mistakes
 
 
@@ -191,19 +187,20 @@ def test_a_database_that_was_cut_off_harms_no_lookup(tmp_path: Path) -> None:
     path = tmp_path / "cut.mmdb"
     path.write_bytes(whole[: meta - 200] + b"\xff" * 60 + whole[meta:])
     try:
-        geoip = GeoIP.open(None, [path])
+        geoip = GeoIP(None, [path])
     except SettingsError as error:
         assert str(path) in str(error)  # noqa: PT017 - either is right: refused at the start, or no harm later
         return
-    with closing(geoip):
-        for last in range(256):
-            geoip.locate(f"192.0.2.{last}")
+    for last in range(256):
+        geoip.locate(f"192.0.2.{last}")
 
 
-@pytest.mark.parametrize("kind", ["GeoLite2-ASN", "GeoLite2-Country"])
+@pytest.mark.parametrize("kind", ["GeoIP2-Anonymous-IP", "GeoLite2-Country"])
 def test_a_database_of_another_kind_is_named_with_its_kind(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / "a.mmdb", MAXMIND, kind)
-    assert mistakes(None, path) == (f"{path}: a database of type {kind}; a City database is needed",)
+    assert mistakes(None, path) == (
+        f"{path}: a database of type {kind}; a City, ASN, ISP or Domain database is needed",
+    )
 
 
 def test_the_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
@@ -258,8 +255,8 @@ def test_an_address_outside_the_table_is_unknown(opened: Open) -> None:
 def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
     path = tmp_path / "locations.csv"
     path.write_bytes("network, site, latitude, longitude\r\n10.0.0.0/8, Zürich, 1, 2\r\n".encode("utf-8-sig"))
-    with closing(GeoIP.open(path, [])) as geoip:
-        assert geoip.locate("10.0.0.1") == Place(1.0, 2.0, "Zürich")
+    geoip = GeoIP(path, [])
+    assert geoip.locate("10.0.0.1") == Place(1.0, 2.0, "Zürich")
 
 
 def test_every_mistake_of_a_table_is_told_by_entry(tmp_path: Path) -> None:
@@ -324,3 +321,67 @@ def test_a_table_of_many_prefix_lengths_finds_each() -> None:
     assert inside
     assert inside.site == "32"
     assert elsewhere is None
+
+
+# --- owners -----------------------------------------------------------------------------------------
+
+
+def test_the_owner_is_joined_from_databases_of_several_kinds(opened: Open, tmp_path: Path) -> None:
+    asn = write(tmp_path / "asn.mmdb", {"192.0.2.0/24": {"autonomous_system_number": 16}}, "GeoLite2-ASN")
+    isp = write(
+        tmp_path / "isp.mmdb", {"192.0.2.0/24": {"isp": "BCnet", "organization": "UVic"}}, "GeoIP2-ISP"
+    )
+    domain = write(tmp_path / "domain.mmdb", {"192.0.2.0/24": {"domain": "uvic.ca"}}, "GeoIP2-Domain")
+    owner = opened(asn, isp, domain).owner("192.0.2.1")
+    assert owner == Owner(16, "BCnet", "uvic.ca")
+
+
+def test_nothing_is_said_of_the_owner_of_an_unknown_address(opened: Open, tmp_path: Path) -> None:
+    asn = write(tmp_path / "asn.mmdb", {"192.0.2.0/24": {"autonomous_system_number": 16}}, "GeoLite2-ASN")
+    assert opened(asn).owner("198.51.100.1") == Owner()
+
+
+def test_unknown_owners_are_not_the_same() -> None:
+    assert not Owner().same_as(Owner())
+    assert not Owner(asn=0).same_as(Owner(asn=0))
+    assert Owner(asn=16).same_as(Owner(asn=16, domain="uvic.ca"))
+
+
+# --- files that are replaced ------------------------------------------------------------------------
+
+ONE_SITE = "network,site,latitude,longitude\n192.0.2.0/24,{site},48.5,-123.3\n"
+
+
+def test_a_table_that_was_edited_is_read_again(opened: Open, tmp_path: Path) -> None:
+    geoip = opened(table=ONE_SITE.format(site="before"))
+    (tmp_path / "locations.csv").write_text(ONE_SITE.format(site="afterwards"))
+    geoip.follow()
+    place = geoip.locate("192.0.2.1")
+    assert (place and place.site, geoip.generation) == ("afterwards", 1)
+
+
+def test_a_broken_table_is_refused_and_the_old_one_stays(
+    opened: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    geoip = opened(table=ONE_SITE.format(site="before"))
+    (tmp_path / "locations.csv").write_text(ONE_SITE.format(site="x").replace("48.5", "148.5"))
+    geoip.follow()
+    place = geoip.locate("192.0.2.1")
+    assert (place and place.site, geoip.generation) == ("before", 0)
+    assert "entry 1: latitude" in caplog.text
+
+
+def test_a_database_that_was_replaced_is_read_again(opened: Open, tmp_path: Path) -> None:
+    path = write(tmp_path / "asn.mmdb", {"192.0.2.0/24": {"autonomous_system_number": 1}}, "GeoLite2-ASN")
+    geoip = opened(path)
+    write(tmp_path / "new", {"192.0.2.0/24": {"autonomous_system_number": 2}}, "GeoLite2-ASN").replace(path)
+    geoip.follow()
+    assert geoip.owner("192.0.2.1").asn == 2
+
+
+def test_a_database_that_vanished_stays_in_use(opened: Open, tmp_path: Path) -> None:
+    path = write(tmp_path / "asn.mmdb", {"192.0.2.0/24": {"autonomous_system_number": 1}}, "GeoLite2-ASN")
+    geoip = opened(path)
+    path.unlink()
+    geoip.follow()
+    assert geoip.owner("192.0.2.1").asn == 1

@@ -2,7 +2,7 @@
 "use strict";
 
 const PERIOD_MS = 5000;
-const PATIENCE_MS = 8000;
+const PATIENCE_MS = 4000;
 
 function links() {
   return [...document.querySelectorAll("#live a")];

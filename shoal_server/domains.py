@@ -1,0 +1,95 @@
+"""Registered domains of addresses by reverse DNS, found in the background and never waited for.
+
+A name that reverse DNS gives is believed only if it leads back to the address (RFC 1912, section
+2.1): whoever owns a reverse zone can write any name into it. The registered domain is what the public
+suffix list leaves of it: `vm7.cloud.uvic.ca` and `www.uvic.ca` are both `uvic.ca`.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import dns.exception
+import dns.name
+import dns.resolver
+import dns.reversename
+from publicsuffixlist import PublicSuffixList
+
+from shoal_common.hosts import HostPort, is_host_name
+
+KNOWN_SECONDS = 24 * 3600.0
+UNKNOWN_SECONDS = 3600.0
+MOST_KNOWN = 50_000
+MOST_WAITING = 1000
+ANSWER_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class ReverseDomains:
+    """Remembers the domains of the addresses it is asked for, a bounded number of them.
+
+    `name_servers` empty: the system's. What an address's domain is shows at a later question, once the
+    one resolving thread has come to it; when too many wait, an address is left out until asked again.
+    """
+
+    def __init__(self, name_servers: Sequence[HostPort] = ()) -> None:
+        self._name_servers = name_servers
+        self._known: OrderedDict[str, tuple[float, str | None]] = OrderedDict()
+        self._waiting: queue.Queue[str] = queue.Queue(MOST_WAITING)
+        self._lock = threading.Lock()
+
+    def of(self, address: str) -> str | None:
+        """The domain if it is known by now; an unknown one is looked up for the next time."""
+        now = time.monotonic()
+        with self._lock:
+            until, domain = self._known.get(address, (0.0, None))
+            if now >= until and not self._waiting.full():
+                self._waiting.put_nowait(address)
+                self._remember(address, domain, now + UNKNOWN_SECONDS)
+        return domain
+
+    def run(self, stop: threading.Event) -> None:
+        """Resolve what is asked for until told to stop."""
+        resolver = self._resolver()
+        suffixes = PublicSuffixList()
+        while not stop.is_set():
+            try:
+                address = self._waiting.get(timeout=0.5)
+            except queue.Empty:
+                continue
+            name = _confirmed_name(resolver, address)
+            domain = suffixes.privatesuffix(name) if name else None
+            seconds = KNOWN_SECONDS if domain else UNKNOWN_SECONDS
+            with self._lock:
+                self._remember(address, domain, time.monotonic() + seconds)
+
+    def _remember(self, address: str, domain: str | None, until: float) -> None:
+        self._known[address] = (until, domain)
+        self._known.move_to_end(address)
+        while len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+
+    def _resolver(self) -> dns.resolver.Resolver:
+        resolver = dns.resolver.Resolver(configure=not self._name_servers)
+        if self._name_servers:
+            resolver.nameservers = [place.host for place in self._name_servers]
+            resolver.nameserver_ports = {place.host: place.port for place in self._name_servers}
+        resolver.lifetime = ANSWER_SECONDS
+        return resolver
+
+
+def _confirmed_name(resolver: dns.resolver.Resolver, address: str) -> str | None:
+    """The name of an address that leads back to it."""
+    kind = "AAAA" if ":" in address else "A"
+    try:
+        for pointer in resolver.resolve(dns.reversename.from_address(address), "PTR"):
+            name = str(pointer.target).rstrip(".").lower()
+            if is_host_name(name) and address in {str(a) for a in resolver.resolve(name, kind)}:
+                return name
+    except dns.exception.DNSException as error:
+        log.debug("no name for %s: %s", address, error)
+    return None

@@ -1,0 +1,328 @@
+"""Which squids a requester is told, in what order, and why."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal_common.heartbeat import CacheType, Upstream
+from shoal_server.ranking import (
+    ASSUMED_KM,
+    Policy,
+    Relation,
+    Requester,
+    exclusion,
+    great_circle_km,
+    load_km,
+    rank,
+    relation,
+    secrecy,
+)
+from shoal_server.snapshot import Listed
+from shoal_server.squid import Place, Reach, Verification
+from tests.common.properties import PROPERTY
+from tests.fakes import GENEVA, NOW, VICTORIA, listed
+
+POLICY = Policy()
+VISITOR = Requester("203.0.113.50", VICTORIA)
+NOWHERE = Requester("203.0.113.50", None)
+MELBOURNE = Place(-37.8, 144.96, site="unimelb")
+LOCAL = Verification(Reach.LOCAL, "refused with 403 ERR_ACCESS_DENIED", checked=NOW)
+FAILED = Verification(Reach.FAILED, "refused the connection", checked=NOW)
+UNJUDGED = Verification(Reach.UNVERIFIED, "no origin could be reached to check it by", checked=NOW)
+
+
+def by(address: str, place: Place | None = None, **more: Any) -> Listed:
+    return listed(place, public_ip=address, **more)
+
+
+def order(requester: Requester, squids: list[Listed], policy: Policy = POLICY) -> list[str | None]:
+    return [one.squid.public_address for one in rank(requester, squids, policy)]
+
+
+def workers(count: int) -> list[Requester]:
+    return [Requester(f"198.51.{number // 250}.{number % 250 + 1}", VICTORIA) for number in range(count)]
+
+
+# --- distance and load ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "km"),
+    [
+        (VICTORIA, VICTORIA, 0),
+        (Place(40.64, -73.78), Place(51.47, -0.45), 5540),
+        (Place(0, 0), Place(0, 180), 20015),
+        (Place(90, 0), Place(-90, 77), 20015),
+        (Place(10, 179.5), Place(10, -179.5), 109.5),
+    ],
+)
+def test_the_distance_is_along_the_great_circle(a: Place, b: Place, km: float) -> None:
+    assert great_circle_km(a, b) == pytest.approx(km, rel=0.005)
+    assert great_circle_km(b, a) == great_circle_km(a, b)
+
+
+@given(
+    st.tuples(st.floats(-90, 90), st.floats(-180, 180)), st.tuples(st.floats(-90, 90), st.floats(-180, 180))
+)
+@PROPERTY
+def test_no_distance_is_longer_than_half_the_globe(a: tuple[float, float], b: tuple[float, float]) -> None:
+    assert 0 <= great_circle_km(Place(*a), Place(*b)) <= 20016
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=2))
+@PROPERTY
+def test_more_load_never_costs_less(loads: list[float]) -> None:
+    assert all(load_km(a) <= load_km(b) for a, b in pairwise(sorted(loads)))
+
+
+def test_an_idle_squid_has_nothing_added() -> None:
+    assert load_km(0.0) == 0.0
+
+
+def test_a_quarter_of_load_on_the_local_squid_does_not_lose_to_an_idle_one_far_away() -> None:
+    near = by("192.0.2.1", VICTORIA, load=25_000.0)
+    far = by("192.0.2.2", GENEVA, load=0.0)
+    assert order(VISITOR, [far, near]) == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_a_saturated_squid_comes_last_even_at_home() -> None:
+    full = by("192.0.2.1", VICTORIA, load=100_000.0)
+    far = by("192.0.2.2", MELBOURNE, load=0.0)
+    assert order(VISITOR, [full, far]) == ["192.0.2.2", "192.0.2.1"]
+
+
+def test_the_load_is_measured_by_the_squids_own_capacity() -> None:
+    slow = by("192.0.2.1", VICTORIA, load=11_000.0, max_load=12_000.0)
+    fast = by("192.0.2.2", VICTORIA, load=500_000.0, max_load=1_200_000.0)
+    assert order(VISITOR, [slow, fast]) == ["192.0.2.2", "192.0.2.1"]
+
+
+def test_the_nearest_comes_first() -> None:
+    squids = [by("192.0.2.1", MELBOURNE), by("192.0.2.2", GENEVA), by("192.0.2.3", VICTORIA)]
+    assert order(VISITOR, squids) == ["192.0.2.3", "192.0.2.2", "192.0.2.1"]
+
+
+def test_the_terms_of_a_rank_add_up() -> None:
+    (one,) = rank(VISITOR, [by("192.0.2.1", GENEVA, load=50_000.0)], POLICY)
+    assert one.distance_km == great_circle_km(VICTORIA, GENEVA)
+    assert (round(one.load_km, 6), one.doubt_km, one.group) == (100.0, 0.0, 0)
+    assert one.effective_km == pytest.approx(one.distance_km + 100 + 100)
+
+
+def test_an_unknown_place_still_gets_an_answer() -> None:
+    squids = [by("192.0.2.1", GENEVA), by("192.0.2.2", None)]
+    ranked = rank(NOWHERE, squids, POLICY)
+    assert {one.effective_km for one in ranked} == {ranked[0].effective_km}
+    assert ranked[0].effective_km >= ASSUMED_KM[Relation.OTHER]
+    assert [one.distance_km for one in ranked] == [None, None]
+
+
+def test_from_an_unknown_place_load_still_decides() -> None:
+    assert order(NOWHERE, [by("192.0.2.1", load=99_000.0), by("192.0.2.2", load=0.0)]) == [
+        "192.0.2.2",
+        "192.0.2.1",
+    ]
+
+
+def test_a_squid_at_an_unknown_place_comes_after_those_that_are_near() -> None:
+    assert order(VISITOR, [by("192.0.2.1", None), by("192.0.2.2", VICTORIA)]) == ["192.0.2.2", "192.0.2.1"]
+
+
+# --- relation ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("requester", "squid", "tie"),
+    [
+        (Requester("192.0.2.1", None), by("192.0.2.1"), Relation.LAN),
+        (Requester("10.0.0.1", None), by("192.0.2.1", private_ip="10.0.0.1"), Relation.LAN),
+        (Requester("192.0.2.1", None), listed(public_ip=None, external_ip="192.0.2.1"), Relation.LAN),
+        (Requester("10.0.0.9", None), listed(public_ip=None, private_ip="10.0.0.1"), Relation.LAN),
+        (
+            Requester("10.0.0.9", None),
+            listed(verification=LOCAL, public_ip=None, private_ip="10.0.0.1"),
+            Relation.OTHER,
+        ),
+        (Requester("203.0.113.5", VICTORIA), by("192.0.2.1", VICTORIA), Relation.SITE),
+        (Requester("203.0.113.5", VICTORIA), by("192.0.2.1", GENEVA), Relation.OTHER),
+        (Requester("203.0.113.5", None), by("192.0.2.1", None), Relation.OTHER),
+        (Requester("203.0.113.5", Place(1, 2)), by("192.0.2.1", Place(1, 2)), Relation.OTHER),
+        (
+            Requester("203.0.113.5", Place(1, 2, site="")),
+            by("192.0.2.1", Place(1, 2, site="")),
+            Relation.OTHER,
+        ),
+        (Requester("10.0.0.9", None), by("192.0.2.1", private_ip="10.0.0.1"), Relation.OTHER),
+    ],
+)
+def test_requester_and_squid_belong_together_only_by_what_is_known(
+    requester: Requester, squid: Listed, tie: Relation
+) -> None:
+    assert relation(requester, squid) is tie
+
+
+# --- exclusion --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("requester", "policy", "squid", "why"),
+    [
+        (VISITOR, POLICY, by("192.0.2.1"), None),
+        (
+            Requester("203.0.113.5", None, Upstream.FRONTIER),
+            POLICY,
+            by("192.0.2.1", upstream=Upstream.CVMFS),
+            "it serves cvmfs alone",
+        ),
+        (
+            Requester("203.0.113.5", None, Upstream.CVMFS),
+            POLICY,
+            by("192.0.2.1", upstream=Upstream.CVMFS),
+            None,
+        ),
+        (
+            Requester("203.0.113.5", None, Upstream.CVMFS),
+            POLICY,
+            by("192.0.2.1", upstream=Upstream.BOTH),
+            None,
+        ),
+        (VISITOR, POLICY, by("192.0.2.1", upstream=Upstream.CVMFS), None),
+        (
+            VISITOR,
+            Policy(types=frozenset({CacheType.SQUID})),
+            by("192.0.2.1", cache_type=CacheType.VARNISH),
+            "it is a varnish, which this kind of answer does not list",
+        ),
+        (
+            VISITOR,
+            POLICY,
+            by("192.0.2.1", verification=FAILED),
+            "its last check failed: refused the connection",
+        ),
+        (
+            VISITOR,
+            Policy(verify=False),
+            by("192.0.2.1", verification=FAILED),
+            "its last check failed: refused the connection",
+        ),
+        (VISITOR, POLICY, by("192.0.2.1", verification=Verification()), "it has not been checked yet"),
+        (VISITOR, Policy(verify=False), by("192.0.2.1", verification=Verification()), None),
+        (VISITOR, POLICY, by("192.0.2.1", verification=UNJUDGED), None),
+        (
+            VISITOR,
+            POLICY,
+            listed(public_ip=None, private_ip="10.0.0.1"),
+            "it has a private address only, and the requester is not on its site",
+        ),
+        (VISITOR, POLICY, listed(VICTORIA, public_ip=None, private_ip="10.0.0.1"), None),
+        (
+            VISITOR,
+            POLICY,
+            by("192.0.2.1", verification=LOCAL),
+            "it serves its own site alone: refused with 403 ERR_ACCESS_DENIED",
+        ),
+        (VISITOR, POLICY, by("192.0.2.1", VICTORIA, verification=LOCAL), None),
+        (VISITOR, POLICY, listed(public_ip=None, ipv6="2001:db8::1"), None),
+    ],
+)
+def test_a_squid_is_left_out_for_a_reason_that_is_a_sentence(
+    requester: Requester, policy: Policy, squid: Listed, why: str | None
+) -> None:
+    assert exclusion(requester, squid, policy) == why
+    assert bool(rank(requester, [squid], policy)) is (why is None)
+
+
+def test_an_unchecked_private_squid_is_a_secret_too() -> None:
+    squid = listed(verification=Verification(), public_ip=None, private_ip="10.0.0.1")
+    assert secrecy(VISITOR, squid)
+    assert secrecy(Requester("203.0.113.5", GENEVA), replace(squid, place=GENEVA)) is None
+
+
+def test_a_squid_that_could_not_be_judged_comes_after_all_that_could() -> None:
+    near = by("192.0.2.1", VICTORIA, verification=UNJUDGED)
+    far = by("192.0.2.2", MELBOURNE)
+    assert order(VISITOR, [near, far]) == ["192.0.2.2", "192.0.2.1"]
+
+
+def test_where_nothing_is_verified_the_nearest_comes_first_all_the_same() -> None:
+    squids = [
+        by(f"192.0.2.{n}", place, verification=Verification()) for n, place in enumerate([GENEVA, VICTORIA])
+    ]
+    assert order(VISITOR, squids, Policy(verify=False)) == ["192.0.2.1", "192.0.2.0"]
+
+
+# --- groups -----------------------------------------------------------------------------------------
+
+
+def test_nearly_equal_squids_form_a_group_and_groups_count_from_the_nearest() -> None:
+    squids = [by("192.0.2.1", VICTORIA), by("192.0.2.2", GENEVA), by("192.0.2.3", VICTORIA, load=1000.0)]
+    ranked = rank(VISITOR, squids, POLICY)
+    assert [one.group for one in ranked] == [0, 0, 1]
+
+
+def test_requesters_are_spread_over_a_group_of_equals() -> None:
+    equals = [by(f"192.0.2.{number}", VICTORIA) for number in range(4)]
+    first = Counter(order(worker, equals)[0] for worker in workers(2000))
+    assert len(first) == 4
+    assert all(400 <= count <= 600 for count in first.values())
+
+
+def test_the_spread_is_in_proportion_to_spare_capacity() -> None:
+    small = by("192.0.2.1", VICTORIA, max_load=100_000.0, load=0.0)
+    large = by("192.0.2.2", VICTORIA, max_load=300_000.0, load=0.0)
+    first = Counter(order(worker, [small, large])[0] for worker in workers(2000))
+    assert first["192.0.2.2"] == pytest.approx(1500, abs=100)
+
+
+def test_a_requester_gets_the_same_order_each_time() -> None:
+    equals = [by(f"192.0.2.{number}", VICTORIA) for number in range(10)]
+    assert order(VISITOR, equals) == order(VISITOR, equals[::-1])
+
+
+def test_a_squid_that_joins_takes_its_share_and_nobody_else_moves() -> None:
+    equals = [by(f"192.0.2.{number}", VICTORIA) for number in range(4)]
+    more = [*equals, by("192.0.2.99", VICTORIA)]
+    moved = 0
+    for worker in workers(500):
+        before, after = order(worker, equals)[0], order(worker, more)[0]
+        assert after in (before, "192.0.2.99")
+        moved += after != before
+    assert 60 <= moved <= 140
+
+
+def test_a_squid_that_leaves_moves_its_own_requesters_alone() -> None:
+    equals = [by(f"192.0.2.{number}", VICTORIA) for number in range(4)]
+    for worker in workers(200):
+        before, after = order(worker, equals), order(worker, equals[:-1])
+        assert after == [one for one in before if one != "192.0.2.3"]
+
+
+@given(st.lists(st.floats(0, 2e5), min_size=1, max_size=8), st.integers(0, 255))
+@PROPERTY
+def test_every_squid_that_is_allowed_is_told_once_and_groups_follow_each_other(
+    loads: list[float], last: int
+) -> None:
+    squids = [
+        by(f"192.0.2.{number}", [VICTORIA, GENEVA, None][number % 3], load=load)
+        for number, load in enumerate(loads)
+    ]
+    ranked = rank(Requester(f"203.0.113.{last}", VICTORIA), squids, POLICY)
+    assert sorted(one.squid.id for one in ranked) == sorted(one.squid.id for one in squids)
+    groups = [one.group for one in ranked]
+    assert groups == sorted(groups)
+    assert set(groups) == set(range(max(groups) + 1))
+
+
+@pytest.mark.parametrize("capacity", [1e-300, 1e9])
+def test_an_absurd_capacity_breaks_no_lookup(capacity: float) -> None:
+    squids = [by("192.0.2.1", VICTORIA, load=1e9, max_load=capacity), by("192.0.2.2", VICTORIA)]
+    assert len(rank(VISITOR, squids, POLICY)) == 2
+
+
+def test_of_no_squids_none_is_told() -> None:
+    assert rank(VISITOR, [], POLICY) == []
