@@ -92,6 +92,10 @@ class FlakyStore(MemoryStore):
         self._here()
         super().put_verification(squid_id, verification, events)
 
+    def put_drained(self, squid_id: str, drained: bool, events: Sequence[Event]) -> None:
+        self._here()
+        super().put_drained(squid_id, drained, events)
+
     def expire(self, *args: Any, **options: Any) -> list[str]:
         self._here()
         return super().expire(*args, **options)

@@ -2,7 +2,7 @@
 
 from flask import Flask, Response
 
-from shoal_server.web import health, legacy, operator, pages, wpad
+from shoal_server.web import health, legacy, metrics, operator, pages, wpad
 from shoal_server.web.backend import Backend
 
 SECURITY_HEADERS = {
@@ -16,7 +16,7 @@ SECURITY_HEADERS = {
 def create_app(backend: Backend) -> Flask:
     """The WSGI application."""
     app = Flask(__name__)
-    for door in (legacy, wpad, pages, health, operator):
+    for door in (legacy, wpad, pages, health, metrics, operator):
         app.register_blueprint(door.blueprint(backend))
 
     @app.after_request

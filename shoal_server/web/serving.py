@@ -43,6 +43,7 @@ class HttpServer:
                 ident="shoal",
             )
         except (OSError, ValueError) as error:
+            waitress.wasyncore.close_all(self._sockets)
             raise Unavailable(f"cannot listen on {listen} for HTTP: {error}") from None
 
     @property
@@ -63,6 +64,8 @@ class HttpServer:
         while self._busy() and time.monotonic() < deadline:
             self._poll(0.01)
         self._server.task_dispatcher.shutdown(timeout=POLL_SECONDS)
+        for channel in self._channels():
+            channel.handle_close()
         waitress.wasyncore.close_all(self._sockets)
 
     def _poll(self, seconds: float) -> None:
@@ -76,5 +79,7 @@ class HttpServer:
                 waitress.wasyncore.dispatcher.close(listener)
 
     def _busy(self) -> bool:
-        channels = [one for one in self._sockets.values() if isinstance(one, waitress.channel.HTTPChannel)]
-        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+        return any(channel.requests or channel.total_outbufs_len for channel in self._channels())
+
+    def _channels(self) -> list[waitress.channel.HTTPChannel]:
+        return [one for one in self._sockets.values() if isinstance(one, waitress.channel.HTTPChannel)]
