@@ -117,18 +117,25 @@ def is_local(tie: Relation) -> bool:
 def exclusion(requester: Requester, listed: Listed, policy: Policy) -> str | None:
     """Why this requester is not told of this squid, as a sentence for an operator; None: it may be."""
     squid = listed.squid
-    check = squid.verification
     if not squid.beat.upstream.serves(requester.service):
         return f"it serves {squid.beat.upstream.value} alone"
     if squid.beat.cache_type not in policy.types:
         return f"it is a {squid.beat.cache_type.value}, which this kind of answer does not list"
     if squid.draining and not squid.endpoints & requester.uses:
         return "it is draining: only those who use it already are still told of it"
+    return _objection(squid, requester.service, policy) or secrecy(requester, listed)
+
+
+def _objection(squid: Squid, service: Upstream, policy: Policy) -> str | None:
+    """What its checks say against it."""
+    check = squid.verification
     if check.reach is Reach.FAILED:
         return f"its last check failed: {check.reason}"
+    if service.value in check.lacks:
+        return f"its last check found it good for other services: {check.reason}"
     if policy.verify and check.reach is Reach.UNVERIFIED and check.checked is None:
         return "it has not been checked yet"
-    return secrecy(requester, listed)
+    return None
 
 
 def secrecy(requester: Requester, listed: Listed) -> str | None:

@@ -42,7 +42,8 @@ class Verification:
     """The outcome of the checks so far.
 
     `checked` is when the last check ended, `due` when the next one may start (seconds since 1970);
-    `failures` counts checks in a row that went against the squid.
+    `failures` counts checks in a row that went against the squid; `lacks` are the services (`cvmfs`,
+    `frontier`) that it did not deliver in a check in which it delivered another.
     """
 
     reach: Reach = Reach.UNVERIFIED
@@ -50,6 +51,7 @@ class Verification:
     checked: float | None = None
     due: float = 0.0
     failures: int = 0
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shoal_common.errors import Unavailable
@@ -24,6 +24,7 @@ from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import Reach, Squid, Verification
 
 POLL_SECONDS = 0.2
+MOST_DOUBLINGS = 10
 CONTROL_SECONDS = 10.0
 """How long an answer about an origin itself is believed."""
 
@@ -37,9 +38,16 @@ class Origins:
     cvmfs: tuple[Target, ...]
     frontier: tuple[Target, ...]
 
-    def of(self, upstream: Upstream) -> tuple[Target, ...]:
-        """The objects that a squid for `upstream` should be able to deliver."""
-        return self.frontier if upstream is Upstream.FRONTIER else self.cvmfs
+    def of(self, upstream: Upstream) -> Mapping[Upstream, tuple[Target, ...]]:
+        """The objects that a cache for `upstream` should be able to deliver, by service.
+
+        One for both is tried by CVMFS, and by Frontier as well where servlets are configured.
+        """
+        if upstream is Upstream.FRONTIER:
+            return {Upstream.FRONTIER: self.frontier}
+        if upstream is Upstream.BOTH and self.frontier:
+            return {Upstream.CVMFS: self.cvmfs, Upstream.FRONTIER: self.frontier}
+        return {Upstream.CVMFS: self.cvmfs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ def conclude(
     if verdict.outcome is Outcome.DENIED:
         return Verification(Reach.LOCAL, verdict.reason, now, now + rules.interval)
     failures = before.failures + 1
-    due = now + min(rules.interval, rules.retry * 2 ** (failures - 1))
+    due = now + min(rules.interval, rules.retry * 2 ** min(failures - 1, MOST_DOUBLINGS))
     if private_only and verdict.outcome is Outcome.UNREACHABLE and before.reach is not Reach.GLOBAL:
         return Verification(Reach.LOCAL, verdict.reason, now, due, failures)
     was_good = before.reach in (Reach.GLOBAL, Reach.LOCAL)
@@ -136,10 +144,17 @@ class Verifier:
 
     def check(self, squid: Squid) -> None:
         """Check one squid now and record the outcome."""
-        verdict = self._verdict(squid, self._origins.of(squid.beat.upstream))
+        wanted = self._origins.of(squid.beat.upstream)
+        verdicts = {service: self._verdict(squid, targets) for service, targets in wanted.items()}
         now = time.time()
-        after = conclude(squid.verification, verdict, self._rules, private_only=squid.private_only, now=now)
-        self._registry.record(squid, _jittered(after, now), now)
+        after = conclude(
+            squid.verification,
+            _best(verdicts.values()),
+            self._rules,
+            private_only=squid.private_only,
+            now=now,
+        )
+        self._registry.record(squid, _jittered(_qualified(after, verdicts), now), now)
 
     @property
     def _claim_seconds(self) -> float:
@@ -170,6 +185,21 @@ class Verifier:
         works = self._probe(None, target, timeout=self._rules.timeout).good
         self._controls[target.url] = (time.monotonic() + CONTROL_SECONDS, works)
         return works
+
+
+def _best(verdicts: Iterable[Verdict | None]) -> Verdict | None:
+    """A cache is good if it delivers any service; otherwise any verdict is better than none."""
+    known = [verdict for verdict in verdicts if verdict]
+    return next((verdict for verdict in known if verdict.good), known[0] if known else None)
+
+
+def _qualified(after: Verification, verdicts: Mapping[Upstream, Verdict | None]) -> Verification:
+    """With the services that it failed to deliver while it delivered another."""
+    failed = {service.value: v.reason for service, v in verdicts.items() if v and not v.good}
+    if not failed or not any(v and v.good for v in verdicts.values()):
+        return after
+    reasons = "; ".join(f"not {service}: {reason}" for service, reason in failed.items())
+    return replace(after, lacks=tuple(failed), reason=f"{after.reason}; {reasons}")
 
 
 def _claim(squid: Squid) -> str:

@@ -36,9 +36,8 @@ def squid_from(beat: str, seen: float, check: str | None) -> Squid:
 
 
 def _verification(record: str) -> Verification:
-    """What a newer server may have added is left out."""
+    """What a newer server may have added is left out, what an older one did not know has its default."""
     known: dict[str, Any] = json.loads(record)
     names = {field.name for field in fields_of(Verification)}
-    return Verification(
-        **{**{name: value for name, value in known.items() if name in names}, "reach": Reach(known["reach"])}
-    )
+    said = {name: value for name, value in known.items() if name in names}
+    return Verification(**{**said, "reach": Reach(said["reach"]), "lacks": tuple(said.get("lacks", ()))})

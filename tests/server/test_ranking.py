@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_common.heartbeat import CacheType, Upstream
+from shoal_common.heartbeat import AgentState, CacheType, Upstream
 from shoal_server.ranking import (
     ASSUMED_KM,
     Policy,
@@ -23,9 +23,9 @@ from shoal_server.ranking import (
     secrecy,
 )
 from shoal_server.snapshot import Listed
-from shoal_server.squid import Place, Reach, Verification
+from shoal_server.squid import Owner, Place, Reach, Verification
 from tests.common.properties import PROPERTY
-from tests.fakes import GENEVA, NOW, VICTORIA, listed
+from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, listed
 
 POLICY = Policy()
 VISITOR = Requester("203.0.113.50", VICTORIA)
@@ -112,6 +112,27 @@ def test_the_terms_of_a_rank_add_up() -> None:
     assert one.distance_km == great_circle_km(VICTORIA, GENEVA)
     assert (round(one.load_km, 6), one.doubt_km, one.group) == (100.0, 0.0, 0)
     assert one.effective_km == pytest.approx(one.distance_km + 100 + 100)
+
+
+def test_a_squid_is_not_told_for_a_service_that_it_failed_to_deliver() -> None:
+    partial = replace(GOOD, lacks=("frontier",), reason="served; not frontier: refused with 403")
+    one = listed(VICTORIA, partial)
+    assert exclusion(replace(NOWHERE, service=Upstream.CVMFS), one, POLICY) is None
+    assert "not frontier" in str(exclusion(replace(NOWHERE, service=Upstream.FRONTIER), one, POLICY))
+
+
+def test_an_organisation_is_told_of_its_own_local_squids_alone() -> None:
+    own = Owner(asn=16)
+    local = replace(listed(VICTORIA, replace(GOOD, reach=Reach.LOCAL)), owner=own)
+    assert exclusion(replace(NOWHERE, owner=own), local, POLICY) is None
+    assert exclusion(replace(NOWHERE, owner=Owner(asn=17)), local, POLICY)
+    assert exclusion(NOWHERE, replace(local, owner=Owner()), POLICY)
+
+
+def test_a_draining_squid_is_told_to_those_alone_who_use_it() -> None:
+    one = listed(VICTORIA, state=AgentState.DRAINING)
+    assert exclusion(NOWHERE, one, POLICY)
+    assert exclusion(replace(NOWHERE, uses=frozenset({"192.0.2.1:3128"})), one, POLICY) is None
 
 
 def test_an_unknown_place_still_gets_an_answer() -> None:

@@ -179,6 +179,45 @@ def test_the_verification_of_a_squid_that_is_gone_is_dropped_with_its_events(sto
     assert (store.squids(), store.events(10)) == ([], [])
 
 
+@pytest.mark.parametrize("drained", [True, False])
+def test_the_mark_of_the_operator_is_kept_over_heartbeats_and_verifications(
+    store: Store, drained: bool
+) -> None:
+    store.put([squid(FRESH)], [], [])
+    store.put_drained(ID, True, [])
+    store.put_drained(ID, drained, [])
+    store.put([squid(FRESH, load=7.0)], [], [])
+    store.put_verification(ID, GOOD, [])
+    (found,) = store.squids()
+    assert (found.drained, found.beat.load, found.verification) == (drained, 7.0, GOOD)
+    assert store.get([ID]) == {ID: found}
+
+
+def test_put_never_writes_the_mark_of_the_operator(store: Store) -> None:
+    store.put([replace(squid(FRESH), drained=True)], [], [])
+    assert [one.drained for one in store.squids()] == [False]
+
+
+def test_the_mark_of_the_operator_outlasts_the_squids_absence(store: Store) -> None:
+    store.put([squid(FRESH)], [], [])
+    store.put_drained(ID, True, [])
+    store.put([], [ID], [])
+    store.put([squid(FRESH)], [], [])
+    assert [one.drained for one in store.squids()] == [True]
+    store.expire([ID], NOW + 1, NOW + 1)
+    store.put([squid(FRESH)], [], [])
+    assert [one.drained for one in store.squids()] == [True]
+
+
+def test_the_mark_of_the_operator_comes_with_its_events(store: Store) -> None:
+    event = Event(NOW, EventKind.DRAINED, ID, "for repair")
+    store.put([squid(FRESH)], [], [])
+    before = store.version()
+    store.put_drained(ID, True, [event])
+    assert store.events(1) == [event]
+    assert store.version() != before
+
+
 # --- expiry -----------------------------------------------------------------------------------------
 
 
@@ -339,6 +378,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "put": lambda store: store.put([squid()], [], [JOINED]),
     "put_verification": lambda store: store.put_verification(ID, GOOD, []),
     "expire": lambda store: store.expire([ID], NOW, NOW),
+    "put_drained": lambda store: store.put_drained(ID, True, []),
     "events": lambda store: store.events(10),
     "claim": lambda store: store.claim("x", 60),
 }
