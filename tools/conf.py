@@ -10,8 +10,8 @@ from shoal_server.settings import ServerSettings
 CONF = Path(__file__).parent.parent / "conf"
 
 _HOW = (
-    "Every key is shown with its default; a key that is left out has it too. A flag wins over the environment "
-    "variable, the variable over this file."
+    "Every key is shown with its default; a key that is left out has it too. A flag wins over the "
+    "environment variable, the variable over this file."
 )
 
 
