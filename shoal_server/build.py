@@ -105,7 +105,7 @@ def build(settings: ServerSettings, roles: Collection[Role]) -> Server:
     http = None
     if Role.WEB in roles:
         backend = Backend(
-            lookup=Lookup(keeper, locator, verify=settings.verify),
+            lookup=Lookup(keeper, locator, verify=settings.verify, open_all=settings.open_all),
             keeper=keeper,
             liveness=registry.rules,
             reporter=reporter,

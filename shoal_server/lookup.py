@@ -10,12 +10,19 @@ ANY_TYPE = frozenset(CacheType)
 
 
 class Lookup:
-    """Joins snapshot, locator and policy; with `verify` off, squids that nobody has checked are told too."""
+    """Joins snapshot, locator and policy.
 
-    def __init__(self, keeper: SnapshotKeeper, locator: Locator, *, verify: bool) -> None:
+    With `verify` off, squids that nobody has checked are told too; with `open_all`, everybody may know of
+    every squid (`everything`), as with servers before 2.0.
+    """
+
+    def __init__(
+        self, keeper: SnapshotKeeper, locator: Locator, *, verify: bool, open_all: bool = False
+    ) -> None:
         self._keeper = keeper
         self._locator = locator
         self._verify = verify
+        self._open_all = open_all
 
     def nearest(
         self,
@@ -32,9 +39,9 @@ class Lookup:
         """All squids that the requester may know of, verified or not, and whether each is on its own site."""
         requester = self._requester(address, Upstream.BOTH, frozenset())
         return [
-            (one, is_local(relation(requester, one)))
+            (one, self._open_all or is_local(relation(requester, one)))
             for one in self._keeper.current.listed
-            if secrecy(requester, one) is None
+            if self._open_all or secrecy(requester, one, verify=self._verify) is None
         ]
 
     def _requester(self, address: str, service: Upstream, uses: frozenset[str]) -> Requester:

@@ -59,7 +59,10 @@ class Requester:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`verify`: squids must have been checked. `types`: the kinds of cache that the caller can use."""
+    """`verify`: squids are checked; without that, what checks once found counts for nothing.
+
+    `types`: the kinds of cache that the caller can use.
+    """
 
     verify: bool = True
     types: frozenset[CacheType] = frozenset(CacheType)
@@ -123,27 +126,28 @@ def exclusion(requester: Requester, listed: Listed, policy: Policy) -> str | Non
         return f"it is a {squid.beat.cache_type.value}, which this kind of answer does not list"
     if squid.draining and not squid.endpoints & requester.uses:
         return "it is draining: only those who use it already are still told of it"
-    return _objection(squid, requester.service, policy) or secrecy(requester, listed)
+    objection = _objection(squid, requester.service) if policy.verify else None
+    return objection or secrecy(requester, listed, verify=policy.verify)
 
 
-def _objection(squid: Squid, service: Upstream, policy: Policy) -> str | None:
+def _objection(squid: Squid, service: Upstream) -> str | None:
     """What its checks say against it."""
     check = squid.verification
     if check.reach is Reach.FAILED:
         return f"its last check failed: {check.reason}"
     if service.value in check.lacks:
         return f"its last check found it good for other services: {check.reason}"
-    if policy.verify and check.reach is Reach.UNVERIFIED and check.checked is None:
+    if check.reach is Reach.UNVERIFIED and check.checked is None:
         return "it has not been checked yet"
     return None
 
 
-def secrecy(requester: Requester, listed: Listed) -> str | None:
+def secrecy(requester: Requester, listed: Listed, *, verify: bool) -> str | None:
     """Why a squid is nobody's business outside its own site, if it is so and the requester is outside."""
     tie, check = relation(requester, listed), listed.squid.verification
     if listed.squid.private_only and not is_local(tie):
         return "it has a private address only, and the requester is not on its site"
-    if check.reach is Reach.LOCAL and tie is Relation.OTHER:
+    if verify and check.reach is Reach.LOCAL and tie is Relation.OTHER:
         return f"it serves its own site alone: {check.reason}"
     return None
 

@@ -38,6 +38,13 @@ class ServerSettings(Settings):
         "Reverse proxies whose X-Forwarded-For header is believed. From anyone else the header is ignored: "
         "who could choose his address could choose his squids.",
     )
+    open_all: bool = setting(
+        "http",
+        False,
+        kinds.yes_no(),
+        "Whether /all and the status page tell everybody of squids and addresses that are private to a site, "
+        "as servers before 2.0 did.",
+    )
     operator_token: str = setting(
         "http",
         "",

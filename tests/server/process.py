@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pika
 import requests
@@ -28,7 +26,7 @@ class ServerProcess(Program):
         self.port = free_port()
         self.amqp = amqp or f"embedded://127.0.0.1:{free_port()}"
         usual = ("--listen", f"127.0.0.1:{self.port}", "--amqp", self.amqp)
-        super().__init__(directory, MODULE, [*usual, *flags], self._answers)
+        super().__init__(directory, [MODULE], [*usual, *flags], self._answers)
 
     @property
     def url(self) -> str:
@@ -83,11 +81,10 @@ def amqp_url(server: ServerProcess) -> str:
     return server.amqp.replace("embedded://", "amqp://") + "/%2F"
 
 
-def run(*flags: object, module_flags: Sequence[str] = (), **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    command: list[Any] = [sys.executable, *module_flags, "-m", MODULE, *map(str, flags)]
+def run(*flags: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with these variables and no settings file but a named one."""
     return subprocess.run(
-        command,
+        [sys.executable, "-m", MODULE, *map(str, flags)],
         env=environment(HOME="/nonexistent", COLUMNS="100", **variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,

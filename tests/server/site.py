@@ -29,6 +29,7 @@ class Site:
         verify: bool = True,
         trusted: Sequence[str] = (),
         token: str = "",
+        open_all: bool = False,
     ) -> None:
         self.connected = True
         self.held = False
@@ -38,7 +39,7 @@ class Site:
         registry = Registry(self.store, RULES)
         self.keeper = SnapshotKeeper(registry, locator)
         backend = Backend(
-            lookup=Lookup(self.keeper, locator, verify=verify),
+            lookup=Lookup(self.keeper, locator, verify=verify, open_all=open_all),
             keeper=self.keeper,
             liveness=RULES,
             reporter=Reporter(self.store, self._report),

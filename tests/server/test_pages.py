@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from shoal_common.heartbeat import CacheType, Upstream
+from shoal_common.heartbeat import AgentState, CacheType, Upstream
 from shoal_server.squid import Place, Reach, Squid, Verification
 from shoal_server.web.pages import _span
 from tests.fakes import GENEVA, NOW, VICTORIA, squid
 from tests.server.site import STRANGER, Site
 
+ID = "192.0.2.1:3128"
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -33,6 +34,7 @@ class Page(HTMLParser):
         self.text = ""
         self._cell = False
         self.feed(text)
+        self.rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -49,12 +51,12 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data
         if self._cell:
-            self.rows[-1][-1] = " ".join((self.rows[-1][-1] + data).split())
+            self.rows[-1][-1] += data
 
     @property
     def names(self) -> list[str]:
         """The squids of the table."""
-        return [row[0] for row in self.rows[1:]]
+        return [row[0].rpartition(" ")[0] for row in self.rows[1:]]
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         """The attributes of all elements of a kind."""
@@ -77,7 +79,8 @@ def page(site: Site, path: str = "/", address: str = STRANGER) -> Page:
 def row(address: str = STRANGER, places: dict[str, Place] | None = None, **changes: Any) -> dict[str, str]:
     """What the table says of one squid, by column."""
     heading, cells = page(Site([squid(**changes)], places), "/", address).rows
-    return dict(zip(heading, cells, strict=True))
+    name, _, address = cells[0].rpartition(" ")
+    return dict(zip(heading, cells, strict=True)) | {"Squid": name, "Address": address}
 
 
 # --- content ----------------------------------------------------------------------------------------
@@ -97,8 +100,7 @@ def test_a_row_tells_what_is_known_of_a_squid() -> None:
     told = row(places={"192.0.2.1": VICTORIA}, load=50_000.0, agent="shoal-2.0")
     assert told["Squid"] == "sq1.example.org"
     assert told["Where"] == "uvic, Victoria, CA"
-    assert "192.0.2.1" in told["Address"]
-    assert "3128" in told["Address"]
+    assert told["Address"] == "192.0.2.1:3128"
     assert "50" in told["Load"]
     assert told["Agent"] == "shoal-2.0"
 
@@ -114,7 +116,7 @@ def test_a_place_is_told_as_well_as_it_is_known(place: Place | None, words: str)
 @pytest.mark.parametrize(
     ("type_", "upstream", "words"),
     [
-        (CacheType.SQUID, Upstream.BOTH, ("squid", "both")),
+        (CacheType.SQUID, Upstream.BOTH, ("cvmfs", "frontier")),
         (CacheType.VARNISH, Upstream.FRONTIER, ("varnish", "frontier")),
     ],
 )
@@ -135,8 +137,12 @@ def test_a_squid_that_is_silent_is_shown_so_whatever_its_last_check_found() -> N
     assert row()["State"].startswith("gone silent")
 
 
-def test_a_wrong_clock_is_shown_with_its_size() -> None:
-    assert "-3600 s" in row(timestamp=NOW - 3600)["Clock"]
+@pytest.mark.parametrize(
+    ("ahead", "words"),
+    [(0, "right"), (-9, "right"), (-3600, "1 h behind"), (45, "45 s ahead"), (-1e18, " d behind")],
+)
+def test_a_wrong_clock_is_shown_with_its_size(ahead: float, words: str) -> None:
+    assert row(timestamp=NOW + ahead)["Clock"].endswith(words)
 
 
 def test_what_the_server_lacks_is_told() -> None:
@@ -161,14 +167,25 @@ def test_a_time_is_told_in_its_largest_sensible_unit(seconds: float, words: str)
 
 
 def test_strangers_see_no_private_squid() -> None:
-    site = Site([squid(public_ip=None, private_ip="10.0.0.1", hostname="hidden")], {"10.0.0.1": VICTORIA})
-    assert "hidden" not in site.get("/").text
+    site = Site([squid(public_ip=None, private_ip="10.0.0.1", hostname="secret")], {"10.0.0.1": VICTORIA})
+    assert "secret" not in site.get("/").text
     assert "10.0.0.1" not in site.get("/").text
 
 
 def test_its_own_site_sees_a_private_squid_with_its_address() -> None:
     places = {"10.0.0.1": VICTORIA, "203.0.113.8": VICTORIA}
     assert "10.0.0.1" in row("203.0.113.8", places, public_ip=None, private_ip="10.0.0.1")["Address"]
+
+
+@pytest.mark.parametrize(("requester", "address"), [(STRANGER, ID), ("203.0.113.8", f"{ID}/10.0.0.1")])
+def test_of_a_squid_behind_a_nat_only_its_own_site_sees_which_it_is(requester: str, address: str) -> None:
+    places = {"192.0.2.1": VICTORIA, "203.0.113.8": VICTORIA}
+    nat = {"public_ip": None, "external_ip": "192.0.2.1", "private_ip": "10.0.0.1"}
+    assert row(requester, places, **nat)["Address"] == address
+
+
+def test_a_squid_that_is_drained_is_shown_so() -> None:
+    assert "draining" in row(state=AgentState.DRAINING)["State"]
 
 
 def test_a_squid_with_ipv6_alone_is_shown() -> None:
@@ -239,7 +256,7 @@ def test_one_page_needs_no_links() -> None:
 def test_hostile_text_is_shown_and_not_obeyed(text: str) -> None:
     """None of it gets past the heartbeat or the operator's table; the page does not count on that."""
     check = Verification(Reach.FAILED, text, NOW, NOW)
-    plain = squid(check)
+    plain = squid(check, agent="shoal-2.0")
     odd = replace(plain, beat=replace(plain.beat, hostname=text, agent=text))
     place = Place(0.0, 0.0, site=text, city=text, country_code=text)
     harmless = page(Site([plain], {"192.0.2.1": VICTORIA}))

@@ -225,12 +225,6 @@ def test_requester_and_squid_belong_together_only_by_what_is_known(
             by("192.0.2.1", verification=FAILED),
             "its last check failed: refused the connection",
         ),
-        (
-            VISITOR,
-            Policy(verify=False),
-            by("192.0.2.1", verification=FAILED),
-            "its last check failed: refused the connection",
-        ),
         (VISITOR, POLICY, by("192.0.2.1", verification=Verification()), "it has not been checked yet"),
         (VISITOR, Policy(verify=False), by("192.0.2.1", verification=Verification()), None),
         (VISITOR, POLICY, by("192.0.2.1", verification=UNJUDGED), None),
@@ -260,8 +254,13 @@ def test_a_squid_is_left_out_for_a_reason_that_is_a_sentence(
 
 def test_an_unchecked_private_squid_is_a_secret_too() -> None:
     squid = listed(verification=Verification(), public_ip=None, private_ip="10.0.0.1")
-    assert secrecy(VISITOR, squid)
-    assert secrecy(Requester("203.0.113.5", GENEVA), replace(squid, place=GENEVA)) is None
+    assert secrecy(VISITOR, squid, verify=True)
+    assert secrecy(Requester("203.0.113.5", GENEVA), replace(squid, place=GENEVA), verify=True) is None
+
+
+def test_without_verification_what_checks_once_found_counts_for_nothing() -> None:
+    for verification in (FAILED, LOCAL, UNJUDGED):
+        assert exclusion(VISITOR, listed(VICTORIA, verification), Policy(verify=False)) is None
 
 
 def test_a_squid_that_could_not_be_judged_comes_after_all_that_could() -> None:

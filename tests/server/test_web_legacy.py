@@ -376,3 +376,10 @@ def test_a_header_that_names_nobody_leaves_the_proxy_as_the_requester(
 def test_a_private_squid_stays_hidden_from_who_claims_its_address() -> None:
     site = Site([private()], {"10.0.0.1": VICTORIA})
     assert site.told("/all", STRANGER, X_Forwarded_For="10.0.0.1") == []
+
+
+def test_the_old_openness_can_be_had_back() -> None:
+    private = squid(public_ip=None, private_ip="10.1.2.3")
+    assert Site([private]).get("/all").data == b"null"
+    assert b'"10.1.2.3"' in Site([private], open_all=True).get("/all").data
+    assert Site([private], open_all=True).get("/nearest").data == b"null"
