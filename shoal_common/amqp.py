@@ -5,7 +5,7 @@ any other way is refused by the broker (406) while an older server lives.
 """
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -23,6 +23,10 @@ CONNECT_SECONDS = 10.0
 BLOCKED_SECONDS = 30.0
 """A broker short of memory blocks publishers for ever unless they set a limit."""
 HEARTBEAT_SECONDS = 30
+_UNREADABLE = (
+    "[amqp] url: cannot be read; in the user, the password and the virtual host write / as %2F, ? as %3F, "
+    "# as %23, [ as %5B, ] as %5D, @ as %40"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +54,21 @@ class Broker:
         """Read `amqp[s]://user:password@host:port,host:port/vhost`.
 
         Ports default to 5672 (5671 for amqps), the user to guest, an absent path to the vhost `/`.
-        Raises SettingsError.
+        Raises SettingsError, which shows no password even of a URL that cannot be read.
         """
         try:
             parts = urlsplit(url)
-            secure = parts.scheme == "amqps"
-            credentials, _, places = parts.netloc.rpartition("@")
-            user, _, password = credentials.partition(":")
+        except ValueError:
+            raise SettingsError([_UNREADABLE]) from None
+        secure = parts.scheme == "amqps"
+        credentials, _, places = parts.netloc.rpartition("@")
+        if "@" in url.removeprefix(f"{parts.scheme}://{parts.netloc}"):
+            raise SettingsError([_UNREADABLE])
+        try:
             hosts = tuple(HostPort.parse(place, 5671 if secure else 5672) for place in places.split(","))
         except ValueError as error:
-            raise SettingsError([f"{redacted(url)}: {error}"]) from None
+            raise SettingsError([f"[amqp] url: {redacted(url)}: {error}"]) from None
+        user, _, password = credentials.partition(":")
         vhost = unquote(parts.path.removeprefix("/")) or "/"
         return cls(hosts, unquote(user) or "guest", unquote(password) or "guest", vhost, secure, tls)
 
@@ -90,22 +99,37 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
         if tls.cert_file:
-            context.load_cert_chain(tls.cert_file, tls.key_file)
+            _show(context, tls)
     except (OSError, ssl.SSLError) as error:
         raise _unusable(tls, error) from None
     return context
 
 
-def listener_context(tls: Tls) -> ssl.SSLContext:
-    """For listening: shows our certificate, and demands one of each peer if authorities are named.
+def listener_context(tls: Tls) -> Callable[[], ssl.SSLContext]:
+    """For listening: gives the context for the next connection, made anew when a file was replaced.
 
-    Raises SettingsError naming the files that cannot be used.
+    It shows our certificate, and demands one of each peer if authorities are named. Raises SettingsError
+    naming the files that cannot be used, now and whenever it is asked for a context.
     """
+    stamps, context = _stamps(tls), _listening(tls)
+
+    def current() -> ssl.SSLContext:
+        nonlocal stamps, context
+        seen = _stamps(tls)
+        if seen != stamps:
+            context = _listening(tls)
+            stamps = seen
+        return context
+
+    return current
+
+
+def _listening(tls: Tls) -> ssl.SSLContext:
     if tls.cert_file is None:
         raise SettingsError(["[amqp] cert_file: a listener with TLS needs a certificate"])
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(tls.cert_file, tls.key_file)
+        _show(context, tls)
         if tls.ca_file:
             context.load_verify_locations(tls.ca_file)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -114,9 +138,37 @@ def listener_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
+def _show(context: ssl.SSLContext, tls: Tls) -> None:
+    """Load our certificate; without a password of our own OpenSSL would ask for one on the terminal."""
+
+    def no_password() -> str:
+        raise OSError("the private key is encrypted, and nobody is there to type its password")
+
+    if tls.cert_file:
+        context.load_cert_chain(tls.cert_file, tls.key_file, no_password)
+
+
+def _stamps(tls: Tls) -> tuple[tuple[int, ...], ...]:
+    """What changes when a file is replaced or written anew; nothing of a file that is not there."""
+    return tuple(_stamp(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def _unusable(tls: Tls, error: Exception) -> SettingsError:
-    files = ", ".join(str(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
-    return SettingsError([f"TLS: cannot use {files}: {error}"])
+    files = [file for file in (tls.ca_file, tls.cert_file, tls.key_file) if file]
+    for file in files:
+        try:
+            file.open("rb").close()
+        except OSError as missing:  # of which OpenSSL does not tell the name
+            return SettingsError([f"TLS: cannot read {file}: {missing.strerror}"])
+    return SettingsError([f"TLS: cannot use {', '.join(map(str, files))}: {error}"])
 
 
 _OLD_BROKER_KEYS = ("amqp_server_url", "amqp_port", "use_credentials", "amqp_username", "amqp_password")

@@ -27,7 +27,10 @@ TROUBLE = (AMQPError, AMQPConnectorException, OSError)
 _MEANINGS: tuple[tuple[type[Exception], str], ...] = (
     (ProbableAuthenticationError, "refuses the user or the password"),
     (ProbableAccessDeniedError, "has no such virtual host, or does not let this user in"),
-    (IncompatibleProtocolError, "does not speak AMQP 0-9-1 here (is this its TLS port?)"),
+    (
+        IncompatibleProtocolError,
+        "does not speak AMQP 0-9-1 with us (is this its TLS port, or does it demand a certificate?)",
+    ),
     (ConnectionBlockedTimeout, "takes no messages now: it is short of memory or disk"),
     (AMQPHeartbeatTimeout, "has fallen silent"),
     (StreamLostError, "dropped the connection"),
@@ -35,9 +38,23 @@ _MEANINGS: tuple[tuple[type[Exception], str], ...] = (
     (AMQPConnectorException, "takes the connection but does not answer"),
     (TimeoutError, "does not answer"),
     (ConnectionRefusedError, "refuses the connection"),
-    (ssl.SSLCertVerificationError, "shows a certificate that is not trusted"),
+    (ConnectionError, "dropped the connection"),
     (ssl.SSLError, "does not speak TLS as we do"),
 )
+
+_ALERTS = {
+    "CERTIFICATE_REQUIRED": "demands a certificate of us",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "shows no certificate",
+    "ALERT_UNKNOWN_CA": "does not trust the authority of our certificate",
+    "ALERT_CERTIFICATE_EXPIRED": "does not take our certificate: it has expired",
+    "ALERT_CERTIFICATE_REVOKED": "does not take our certificate: it is revoked",
+    "ALERT_BAD_CERTIFICATE": "does not take our certificate",
+    "ALERT_CERTIFICATE_UNKNOWN": "does not take our certificate",
+    "ALERT_UNSUPPORTED_CERTIFICATE": "does not take our certificate",
+    "WRONG_VERSION_NUMBER": "does not speak TLS here",
+}
+"""What OpenSSL calls them (RFC 8446 §6.2). In TLS 1.3 a client hears of its own certificate only after
+the handshake, where pika hides the alert in the text of another error."""
 
 
 def explain(error: BaseException) -> str:
@@ -50,7 +67,14 @@ def explain(error: BaseException) -> str:
         return f"has no such exchange, which a Shoal server declares: {error.reply_text}"
     if isinstance(error, ChannelClosed | ConnectionClosed):
         return f"closed the connection: {error.reply_code} {error.reply_text}"
-    meaning = next((text for kind, text in _MEANINGS if isinstance(error, kind)), None)
-    if isinstance(error, ssl.SSLError):
-        return f"{meaning}: {error.reason or error}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"shows a certificate that is not trusted: {error.verify_message.rstrip('.')}"
+    meaning = _alert(error) or next((text for kind, text in _MEANINGS if isinstance(error, kind)), None)
     return meaning or f"cannot be used: {error or type(error).__name__}"[:200]
+
+
+def _alert(error: BaseException) -> str | None:
+    if not isinstance(error, ssl.SSLError | IncompatibleProtocolError | StreamLostError):
+        return None
+    told = str(error)
+    return next((meaning for name, meaning in _ALERTS.items() if name in told), None)

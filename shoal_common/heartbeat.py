@@ -12,12 +12,12 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, NoReturn
 
 from shoal_common.errors import InvalidHeartbeat
-from shoal_common.hosts import ipv4, ipv6, is_host_name, port_number
+from shoal_common.hosts import ipv4, ipv6, is_host_name, is_private_network, port_number
 
 MAX_BYTES = 64 * 1024
 DEFAULT_PORT = 3128
@@ -54,6 +54,28 @@ class AgentState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """What the cache's own counters say of the last interval; None where they do not say.
+
+    Rates are per second; `client_kb_per_s` is what went to clients (1 kB = 1024 bytes), a part of `load`.
+    `median_service_ms` is the median time to serve a request, `fds_used` and `fds_max` are file
+    descriptors, `cpu_share` is in cores (1.0: one core busy all the time).
+    """
+
+    requests_per_s: float | None = None
+    hits_per_s: float | None = None
+    errors_per_s: float | None = None
+    client_kb_per_s: float | None = None
+    median_service_ms: float | None = None
+    fds_used: int | None = None
+    fds_max: int | None = None
+    cpu_share: float | None = None
+
+
+_WHOLE = ("fds_used", "fds_max")
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """One message of one squid, validated: every string is inert, every number finite.
 
@@ -78,6 +100,7 @@ class Heartbeat:
     state: AgentState = AgentState.UP
     interval: float | None = None
     agent: str | None = None
+    metrics: Metrics = field(default_factory=Metrics)
 
     def encode(self) -> bytes:
         """The wire form: absent addresses are left out, as deployed agents do."""
@@ -101,6 +124,7 @@ class Heartbeat:
             "max_load": None if self.max_load is None else max(1, round(self.max_load)),
             "interval": self.interval,
             "agent": self.agent,
+            **asdict(self.metrics),
         }
         message.update({key: value for key, value in optional.items() if value is not None})
         return json.dumps(message).encode()
@@ -109,13 +133,16 @@ class Heartbeat:
 def decode(body: bytes) -> Heartbeat:
     """Read a heartbeat of any generation; unknown keys are ignored.
 
-    Raises InvalidHeartbeat naming the field. A wrong clock is no reason to refuse.
+    An address that no outsider can reach counts as private, under whatever key it came. Raises
+    InvalidHeartbeat naming the field. A wrong clock is no reason to refuse.
     """
     fields = _Fields(_object(body))
     public, glued_public = fields.address("public_ip")
     private, glued_private = fields.address("private_ip")
     external, glued_external = fields.address("external_ip")
     six = fields.ipv6("ipv6")
+    private = private or next((address for address in (public, external) if _is_private(address)), None)
+    public, external = (None if _is_private(address) else address for address in (public, external))
     if not (public or private or external or six):
         raise InvalidHeartbeat("public_ip", "missing, as are private_ip, external_ip and ipv6: one is needed")
     port = fields.port("squid_port") or fields.port("cache_port")
@@ -135,7 +162,22 @@ def decode(body: bytes) -> Heartbeat:
         state=AgentState(fields.choice("state", AgentState, AgentState.UP)),
         interval=fields.number("interval", least=0.1, most=86400.0) if fields.has("interval") else None,
         agent=fields.token("agent", 64) if fields.has("agent") else None,
+        metrics=_metrics(fields),
     )
+
+
+def _is_private(address: str | None) -> bool:
+    """Agents take carrier-grade NAT's addresses, and some clouds' own, for public ones."""
+    return address is not None and is_private_network(address)
+
+
+def _metrics(fields: "_Fields") -> Metrics:
+    said: dict[str, Any] = {}
+    for name in Metrics.__slots__:
+        if fields.has(name):
+            number = fields.number(name, least=0.0, most=MAX_RATE)
+            said[name] = int(number) if name in _WHOLE else number
+    return Metrics(**said)
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

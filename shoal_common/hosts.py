@@ -41,6 +41,17 @@ def ipv6(text: str) -> str:
     return str(address)
 
 
+_PRIVATE = tuple(
+    ipaddress.ip_network(network)
+    for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
+
+
+def is_private_network(address: str) -> bool:
+    """Whether an IPv4 address is of a private network or a carrier's NAT (RFC 1918, RFC 6598)."""
+    return any(ipaddress.IPv4Address(address) in network for network in _PRIVATE)
+
+
 def port_number(text: str | int) -> int:
     """A TCP port, 1 to 65535; ValueError otherwise."""
     digits = str(text)

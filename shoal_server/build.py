@@ -1,6 +1,7 @@
 """Puts the parts of a server together: the one place that names a store, a locator and an intake."""
 
 import ipaddress
+import logging
 import os
 import secrets
 import socket
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from shoal_server.domains import ReverseDomains
 
 SHARED_QUEUE = "shoal-heartbeats"
+RESTART_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Role(StrEnum):
@@ -71,7 +75,8 @@ class Server:
         if self.intake:
             self.intake.start()
         for loop in self.loops:
-            threading.Thread(target=loop.run, args=[stop], name=type(loop).__name__, daemon=True).start()
+            name = type(loop).__name__
+            threading.Thread(target=_keep_running, args=[loop, stop], name=name, daemon=True).start()
         try:
             if self.http:
                 self.http.serve(stop)
@@ -82,6 +87,16 @@ class Server:
                 self.intake.stop()
             if self.state:
                 self.state.save()
+
+
+def _keep_running(loop: Loop, stop: threading.Event) -> None:
+    """A defect in one part is logged, and must not take that part away for good."""
+    while not stop.is_set():
+        try:
+            loop.run(stop)
+        except Exception:
+            log.exception("%s failed and is started again", type(loop).__name__)
+            stop.wait(RESTART_SECONDS)
 
 
 def build(settings: ServerSettings, roles: Collection[Role]) -> Server:

@@ -161,6 +161,27 @@ def rank(requester: Requester, listed: Iterable[Listed], policy: Policy) -> list
     return [one for group in _grouped(nearest_first) for one in _spread(requester, group)]
 
 
+def first(ranked: Sequence[Ranked], count: int) -> Sequence[Ranked]:
+    """The first `count`, spanning two failure domains where there are two: a site may go down as a whole.
+
+    If all of them are in one domain, the last one gives its place to the best squid of another.
+    """
+    told = ranked[:count]
+    if count < 2 or len({_failure_domain(one.listed) for one in told}) != 1:
+        return told
+    here = _failure_domain(told[0].listed)
+    elsewhere = next((one for one in ranked[count:] if _failure_domain(one.listed) != here), None)
+    return [*told[:-1], elsewhere] if elsewhere else told
+
+
+def _failure_domain(listed: Listed) -> object:
+    """What would fail together: the operator's site, else squids within about 100 km, else one network."""
+    place = listed.place
+    if place is None:
+        return listed.owner.asn or listed.squid.id
+    return place.site or (round(place.latitude), round(place.longitude))
+
+
 def _ranked(requester: Requester, listed: Listed, policy: Policy) -> Ranked:
     tie = relation(requester, listed)
     distance = great_circle_km(requester.place, listed.place) if requester.place and listed.place else None

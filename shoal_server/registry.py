@@ -54,6 +54,9 @@ class Store(Protocol):
     cannot undo each other's work.
     """
 
+    def now(self) -> float:
+        """The time (seconds since 1970) by the one clock of all who use this store. Never waits."""
+
     def version(self) -> tuple[str, int]:
         """The store's life, and a count that grows with every write in it.
 
@@ -86,7 +89,10 @@ class Store(Protocol):
         """The newest events, newest first."""
 
     def claim(self, name: str, seconds: float) -> bool:
-        """Take the named lock for so long; False if another server has it."""
+        """Take the named lock, for so long at most; False if another server has it."""
+
+    def release(self, name: str) -> None:
+        """Give back a lock that this store took; one that has passed to another stays the other's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ expiry is held, it learns from the reports of those that do, through the store t
 
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +36,10 @@ class Report:
 
 
 class ReportStore(Protocol):
-    """The part of the store that keeps reports. Both raise Unavailable."""
+    """The part of the store that keeps reports; `now` apart, its methods raise Unavailable."""
+
+    def now(self) -> float:
+        """The time by the store's clock (seconds since 1970)."""
 
     def put_report(self, report: Report) -> None:
         """Replace the server's last report."""
@@ -60,7 +62,7 @@ class Reporter:
     def run(self, stop: threading.Event) -> None:
         """Exchange reports until told to stop."""
         while not stop.is_set():
-            self.exchange(time.time())
+            self.exchange(self._store.now())
             stop.wait(REPORT_SECONDS)
 
     def exchange(self, now: float) -> None:
@@ -98,4 +100,4 @@ class Reporter:
         return total
 
     def _all(self) -> Sequence[Report]:
-        return (*self._others, self._own(time.time())) if self._own else self._others
+        return (*self._others, self._own(self._store.now())) if self._own else self._others

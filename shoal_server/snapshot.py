@@ -7,7 +7,6 @@ comes back without its contents, the picture is what they are restored from.
 
 import logging
 import threading
-import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,6 +61,10 @@ class SnapshotKeeper:
         self.current = Snapshot((), 0.0)
         self.stale_since: float | None = None
 
+    def now(self) -> float:
+        """The time by the store's clock (seconds since 1970)."""
+        return self._registry.store.now()
+
     def refresh(self, now: float) -> None:
         """Take a new picture if the store has changed; if the store is away, note since when."""
         try:
@@ -89,7 +92,7 @@ class SnapshotKeeper:
     def run(self, stop: threading.Event) -> None:
         """Refresh until told to stop."""
         while not stop.is_set():
-            self.refresh(time.time())
+            self.refresh(self.now())
             stop.wait(REFRESH_SECONDS)
 
     def _listed(self, squid: Squid) -> Listed:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from shoal_common.heartbeat import AgentState, Heartbeat
-from shoal_common.hosts import HostPort
+from shoal_common.hosts import HostPort, is_private_network
 
 DEFAULT_MAX_LOAD = 122_000.0
 """kB/s: a 1 Gb/s interface, what deployed agents and servers assume when a squid does not say."""
@@ -131,7 +131,7 @@ class Squid:
     @property
     def address(self) -> str:
         """The address at which this server can best try it."""
-        return self.public_address or self.beat.private_ip or self.beat.ipv6 or self.beat.hostname
+        return self.public_address or self.beat.ipv6 or self.beat.private_ip or self.beat.hostname
 
     @property
     def private_only(self) -> bool:
@@ -189,24 +189,15 @@ def squid_id(beat: Heartbeat) -> str:
     return f"[{inside}]:{beat.port}" if inside and ":" in inside else f"{inside}:{beat.port}"
 
 
-_SITE_NETWORKS = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "fc00::/7",
-        "::1/128",
-    )
-)
+_UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
 
 
 def is_site_local(address: str) -> bool:
     """Whether an address means something inside one site alone (RFC 1918, 4193, 6598, loopback)."""
     parsed = ipaddress.ip_address(address)
-    return any(parsed in network for network in _SITE_NETWORKS if network.version == parsed.version)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return parsed.is_loopback or is_private_network(address)
+    return parsed.is_loopback or parsed in _UNIQUE_LOCAL
 
 
 def is_hosts_own(address: str) -> bool:

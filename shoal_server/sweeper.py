@@ -33,7 +33,7 @@ class Sweeper:
     def run(self, stop: threading.Event) -> None:
         """Sweep until told to stop."""
         while not stop.wait(SWEEP_SECONDS):
-            self.sweep(time.time(), time.monotonic())
+            self.sweep(self._registry.store.now(), time.monotonic())
 
     def sweep(self, now: float, steady: float) -> None:
         """Expire who is gone by now; while we are deaf nobody is.

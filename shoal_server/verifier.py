@@ -105,6 +105,7 @@ class Verifier:
         self._rules = rules
         self._probe = probe
         self._workers = workers
+        self._threads: list[threading.Thread] = []
         self._due: queue.SimpleQueue[Squid] = queue.SimpleQueue()
         self._in_hand: set[str] = set()
         self._controls: dict[str, tuple[float, bool]] = {}
@@ -112,18 +113,22 @@ class Verifier:
 
     def run(self, stop: threading.Event) -> None:
         """Check until told to stop; checks in hand are dropped then, since nothing is half done by them."""
-        for number in range(self._workers):
-            threading.Thread(target=self._work, name=f"verifier-{number}", daemon=True).start()
+        self._start_workers()
         while not stop.wait(POLL_SECONDS):
-            self.queue_due(time.time())
+            self.queue_due(self._registry.store.now())
+
+    def _start_workers(self) -> None:
+        while len(self._threads) < self._workers:
+            thread = threading.Thread(target=self._work, name=f"verifier-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def queue_due(self, now: float) -> None:
         """Hand every squid whose check is due to the workers."""
         for listed in self._keeper.current.listed:
             squid = listed.squid
-            due = _is_due(squid.verification, now) or awaits_check(squid, now, self._registry.rules)
             with self._lock:
-                if not due or squid.id in self._in_hand:
+                if squid.id in self._in_hand or not self._is_due(squid, now):
                     continue
                 self._in_hand.add(squid.id)
             self._due.put(squid)
@@ -132,8 +137,7 @@ class Verifier:
         while True:
             squid = self._due.get()
             try:
-                if self._registry.store.claim(_claim(squid), self._claim_seconds):
-                    self.check(squid)
+                self._check_claimed(squid)
             except Unavailable as error:
                 log.info("check of %s put off: %s", squid.id, error)
             except Exception:  # a defect met by one squid must not end the checks of all others
@@ -146,7 +150,7 @@ class Verifier:
         """Check one squid now and record the outcome."""
         wanted = self._origins.of(squid.beat.upstream)
         verdicts = {service: self._verdict(squid, targets) for service, targets in wanted.items()}
-        now = time.time()
+        now = self._registry.store.now()
         after = conclude(
             squid.verification,
             _best(verdicts.values()),
@@ -156,10 +160,27 @@ class Verifier:
         )
         self._registry.record(squid, _jittered(_qualified(after, verdicts), now), now)
 
-    @property
-    def _claim_seconds(self) -> float:
-        """Long enough that a second server does not check beside us, short enough to take over from us."""
-        return 2 * self._rules.timeout
+    def _check_claimed(self, squid: Squid) -> None:
+        """Check it unless another server does, or has just done so.
+
+        The claim outlasts the longest check, in case we die in it.
+        """
+        store, name = self._registry.store, _claim(squid)
+        fetches = sum(2 * len(targets) for targets in self._origins.of(squid.beat.upstream).values())
+        if not store.claim(name, self._rules.timeout * (fetches + 1)):
+            return
+        try:
+            fresh = store.get([squid.id]).get(squid.id)
+            if fresh and self._is_due(fresh, store.now()):
+                self.check(fresh)
+        finally:
+            store.release(name)
+
+    def _is_due(self, squid: Squid, now: float) -> bool:
+        """A check that lies in the future was made before the clock was set back."""
+        check = squid.verification
+        overdue = awaits_check(squid, now, self._registry.rules)
+        return check.due <= now or (check.checked or 0.0) > now or overdue
 
     def _verdict(self, squid: Squid, targets: Sequence[Target]) -> Verdict | None:
         """What the answers say of the squid itself; one object delivered is enough.
@@ -205,11 +226,6 @@ def _qualified(after: Verification, verdicts: Mapping[Upstream, Verdict | None])
 def _claim(squid: Squid) -> str:
     """A squid that left and came back is not held up by the check of its former life."""
     return f"verify:{squid.id}:{squid.created}"
-
-
-def _is_due(verification: Verification, now: float) -> bool:
-    """A check that lies in the future was made before our clock was set back."""
-    return verification.due <= now or (verification.checked or 0.0) > now
 
 
 def _jittered(verification: Verification, now: float) -> Verification:

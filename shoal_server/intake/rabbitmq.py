@@ -18,6 +18,7 @@ import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 from shoal_common.amqp import EXCHANGE_TYPE, Broker
+from shoal_common.amqp_trouble import TROUBLE, explain
 from shoal_common.errors import SettingsError, Unavailable
 from shoal_common.hosts import HostPort
 from shoal_server.intake.reception import Reception
@@ -25,7 +26,11 @@ from shoal_server.intake.reception import Reception
 PREFETCH = 1000
 BATCH = 100
 BATCH_SECONDS = 0.05
-RETRY_SECONDS = 30.0
+FIRST_WAIT_SECONDS = 1.0
+RETRY_SECONDS = 5.0
+"""The longest wait between two tries: servers are few, and while none has declared the exchange again, agents
+cannot publish to a broker that was restarted."""
+MOST_TOLD = 20
 STOP_SECONDS = 1.0
 """A broker or a store that hangs must not hold up the end of the program."""
 QUEUE_EXPIRES_MS = 24 * 3600 * 1000
@@ -36,7 +41,10 @@ log = logging.getLogger(__name__)
 
 
 class RabbitMQIntake:
-    """Consumes from a broker in a thread of its own, and reconnects for as long as it takes."""
+    """Consumes from a broker in a thread of its own, and reconnects for as long as it takes.
+
+    Each attempt reads the certificate files anew. Within one outage each reason is logged once.
+    """
 
     def __init__(
         self, broker: Broker, reception: Reception, *, exchange: str, shared_queue: str | None
@@ -47,6 +55,7 @@ class RabbitMQIntake:
         self._shared_queue = shared_queue
         self._stop = threading.Event()
         self._connected = False
+        self._told: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="rabbitmq-intake", daemon=True)
 
     @property
@@ -65,36 +74,45 @@ class RabbitMQIntake:
         self._thread.join(timeout=STOP_SECONDS)
 
     def _run(self) -> None:
-        wait = 1.0
+        wait = FIRST_WAIT_SECONDS
         for place in itertools.cycle(self._broker.hosts):
             began = time.monotonic()
-            self._attempt(place)
-            lasted = time.monotonic() - began
-            wait = 1.0 if lasted > RETRY_SECONDS else min(wait * 2, RETRY_SECONDS)
+            consumed = self._attempt(place)
+            lasted = consumed and time.monotonic() - began > wait
+            wait = FIRST_WAIT_SECONDS if lasted else min(wait * 2, RETRY_SECONDS)
             if self._stop.wait(random.uniform(0.5, 1.0) * wait):  # noqa: S311 - guards nothing
                 return
 
-    def _attempt(self, place: HostPort) -> None:
-        """Consume from one broker until something ends that. Whatever it is, this thread goes on."""
+    def _attempt(self, place: HostPort) -> bool:
+        """Consume from one broker until something ends that; whatever it is, this thread goes on.
+
+        Returns whether there was any consumption.
+        """
         try:
             self._consume(next(replace(self._broker, hosts=(place,)).parameters("shoal-server")))
-        except (pika.exceptions.AMQPError, OSError, SettingsError) as error:
-            log.warning("RabbitMQ at %s: %s; trying again", place, str(error) or repr(error))
+        except TROUBLE as error:
+            self._tell(f"RabbitMQ at {place} {explain(error)}")
+        except (SettingsError, Unavailable) as error:
+            self._tell(f"RabbitMQ at {place}: {error}")
         except Exception:
             log.exception("RabbitMQ at %s: something unforeseen; trying again", place)
-        finally:
-            self._connected = False
+        consumed, self._connected = self._connected, False
+        return consumed
+
+    def _tell(self, reason: str) -> None:
+        if reason not in self._told and len(self._told) < MOST_TOLD and not self._stop.is_set():
+            self._told.add(reason)
+            log.warning("no heartbeats come in, trying on: %s", reason)
 
     def _consume(self, parameters: pika.ConnectionParameters) -> None:
         with pika.BlockingConnection(parameters) as connection:
             channel = self._channel(connection)
             queue = self._declare_queue(channel)
             channel.basic_qos(prefetch_count=PREFETCH)
-            self._connected = True
-            log.info("consuming %s from %s:%d", queue, parameters.host, parameters.port)
             bodies: list[bytes] = []
             tag, due = 0, 0.0
             for method, _, body in channel.consume(queue, inactivity_timeout=BATCH_SECONDS):
+                self._consuming(queue, parameters)
                 if method is not None:
                     due = due if bodies else time.monotonic() + BATCH_SECONDS
                     bodies.append(body or b"")
@@ -107,6 +125,13 @@ class RabbitMQIntake:
                     bodies = []
                 if self._stop.is_set():
                     return
+            raise Unavailable("the queue is gone")
+
+    def _consuming(self, queue: str, parameters: pika.ConnectionParameters) -> None:
+        if not self._connected:
+            self._connected = True
+            self._told.clear()
+            log.info("consuming %s from %s:%d", queue, parameters.host, parameters.port)
 
     def _take(self, connection: pika.BlockingConnection, bodies: Sequence[bytes]) -> None:
         """Nothing is acknowledged before it is stored: while the store is away, the broker keeps the rest."""

@@ -3,21 +3,18 @@
 A bad message costs one log line and one counter, never its neighbours and never the consumer.
 """
 
-import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from shoal_common.errors import InvalidHeartbeat, Unavailable
 from shoal_common.heartbeat import Heartbeat, decode
+from shoal_server.intake.complaints import Complaints
 from shoal_server.registry import Registry
 from shoal_server.squid import is_hosts_own
 
 LOG_LINES_A_MINUTE = 20
-
-log = logging.getLogger(__name__)
 
 
 class Intake(Protocol):
@@ -47,7 +44,7 @@ class Reception:
         self._placed = placed
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._log = _LineBudget(LOG_LINES_A_MINUTE)
+        self._complaints = Complaints(LOG_LINES_A_MINUTE)
         self.storing = True
 
     def take(self, bodies: Sequence[bytes]) -> None:
@@ -65,7 +62,7 @@ class Reception:
                 refusals.append(error)
         if beats:
             try:
-                self._registry.hear(beats, time.time())
+                self._registry.hear(beats, self._registry.store.now())
             except Unavailable:
                 self.storing = False
                 raise
@@ -92,23 +89,4 @@ class Reception:
             self._counts.update(accepted=accepted)
             self._counts.update(refusal.field for refusal in refusals)
         for refusal in refusals:
-            self._log.warning("heartbeat refused: %s", refusal)
-
-
-class _LineBudget:
-    """At most so many log lines a minute; what was left out is counted in the next one."""
-
-    def __init__(self, lines: int) -> None:
-        self._lines = lines
-        self._minute = 0
-        self._used = 0
-
-    def warning(self, message: str, *args: object) -> None:
-        minute = int(time.monotonic() // 60)
-        if minute != self._minute:
-            if self._used > self._lines:
-                log.warning("%d more heartbeats refused", self._used - self._lines)
-            self._minute, self._used = minute, 0
-        self._used += 1
-        if self._used <= self._lines:
-            log.warning(message, *args)
+            self._complaints.make("heartbeat refused: %s", refusal)

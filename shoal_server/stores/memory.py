@@ -26,6 +26,9 @@ class MemoryStore:
         self._claims: dict[str, float] = {}
         self._report: Report | None = None
 
+    def now(self) -> float:
+        return time.time()
+
     def version(self) -> tuple[str, int]:
         return "memory", self._version
 
@@ -91,6 +94,10 @@ class MemoryStore:
             self._claims = {key: until for key, until in self._claims.items() if until > now}
             self._claims[name] = now + seconds
             return True
+
+    def release(self, name: str) -> None:
+        with self._lock:
+            self._claims.pop(name, None)
 
     def put_report(self, report: Report) -> None:
         self._report = report

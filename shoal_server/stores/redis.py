@@ -17,6 +17,7 @@ import functools
 import json
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, ParamSpec, TypeVar
@@ -33,6 +34,7 @@ from shoal_server.stores.redis_url import check, connect
 MAX_EVENTS = 10_000
 UUID_SECONDS = 3600
 REPORT_KEPT_SECONDS = 3600
+COMPARE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,11 @@ return 1
 """
 
 
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+
+
 def _translated(method: Callable[_P, _R]) -> Callable[_P, _R]:
     """Redis's errors end here; above, there is Unavailable."""
 
@@ -92,6 +99,9 @@ class RedisStore:
         self._events, self._version, self._life = f"{prefix}:events", f"{prefix}:version", f"{prefix}:life"
         self._uuid, self._lock, self._drained = f"{prefix}:uuid:", f"{prefix}:lock:", f"{prefix}:drained"
         self._reports = f"{prefix}:reports"
+        self._holder = secrets.token_hex(8)
+        self._ahead = 0.0
+        self._compare_at = 0.0
 
     @classmethod
     def from_url(cls, url: str) -> "RedisStore":
@@ -103,8 +113,13 @@ class RedisStore:
     def _redis(self) -> redis.Redis:
         return self._connect()
 
+    def now(self) -> float:
+        """This machine's clock, corrected to that of Redis as last compared in `version`."""
+        return time.time() + self._ahead
+
     @_translated
     def version(self) -> tuple[str, int]:
+        self._compare_clocks()
         life, count = self._redis.mget([self._life, self._version])
         if life is None:
             self._redis.set(self._life, secrets.token_hex(8), nx=True)
@@ -185,7 +200,9 @@ class RedisStore:
     @_translated
     def events(self, count: int) -> list[Event]:
         entries: Any = self._redis.xrevrange(self._events, count=count)
-        return [Event(float(e["at"]), EventKind(e["kind"]), e["id"], e["detail"]) for _, e in entries]
+        known = set(EventKind)  # a newer server may write others
+        found = (fields for _, fields in entries if fields["kind"] in known)
+        return [Event(float(e["at"]), EventKind(e["kind"]), e["id"], e["detail"]) for e in found]
 
     @_translated
     def put_report(self, report: Report) -> None:
@@ -203,7 +220,24 @@ class RedisStore:
 
     @_translated
     def claim(self, name: str, seconds: float) -> bool:
-        return bool(self._redis.set(self._lock + name, "1", nx=True, px=max(1, int(seconds * 1000))))
+        milliseconds = max(1, int(seconds * 1000))
+        return bool(self._redis.set(self._lock + name, self._holder, nx=True, px=milliseconds))
+
+    @_translated
+    def release(self, name: str) -> None:
+        self._redis.eval(_RELEASE, 1, self._lock + name, self._holder)
+
+    def _compare_clocks(self) -> None:
+        """Servers whose clocks differ must not expire each other's squids. Nodes of a cluster have no
+        common clock; there the servers' own have to agree.
+        """
+        client: Any = self._redis
+        if time.monotonic() < self._compare_at or isinstance(client, redis.RedisCluster):
+            return
+        before = time.time()
+        answer = client.time()
+        self._ahead = answer[0] + answer[1] / 1e6 - (before + time.time()) / 2
+        self._compare_at = time.monotonic() + COMPARE_SECONDS
 
 
 def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) -> Squid | None:

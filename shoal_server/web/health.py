@@ -1,7 +1,5 @@
 """`/healthz`: is the process well, and what does it lack?"""
 
-import time
-
 from flask import Blueprint, Response, jsonify
 
 from shoal_server.web.backend import Backend
@@ -20,7 +18,7 @@ def blueprint(backend: Backend) -> Blueprint:
             hold=backend.reporter.held,
             intake="connected" if connected else "away",
             store="ok" if stale_since is None else "away",
-            stale_seconds=0 if stale_since is None else round(time.time() - stale_since, 1),
+            stale_seconds=0 if stale_since is None else round(backend.keeper.now() - stale_since, 1),
             squids=len(backend.keeper.current.listed),
             heartbeats=dict(backend.reporter.heartbeats),
         )

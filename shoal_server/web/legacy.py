@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.listing import ListedCache, encode
 from shoal_server.lookup import ANY_TYPE
-from shoal_server.ranking import Ranked
+from shoal_server.ranking import Ranked, first
 from shoal_server.snapshot import Listed
 from shoal_server.squid import Reach
 from shoal_server.web.backend import Backend, endpoints_in_use, requester_address
@@ -36,7 +36,7 @@ def blueprint(backend: Backend) -> Blueprint:
         service, types = SERVICES[name]
         address = requester_address(request, backend.trusted_proxies)
         ranked = backend.lookup.nearest(address, service, types, endpoints_in_use(request))
-        told = usable(ranked)[:count]
+        told = first(usable(ranked), count)
         return _json(backend, (listed_cache(one.listed, local=one.local, ranked=one) for one in told))
 
     def everything(count: int = 0) -> Response:

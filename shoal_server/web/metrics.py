@@ -1,6 +1,5 @@
 """`/metrics` for Prometheus: the state of the list and of what it depends on, read when asked for."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -36,7 +35,8 @@ class _State(Collector):
         self._backend = backend
 
     def collect(self) -> Iterator[Metric]:
-        now, keeper, reporter = time.time(), self._backend.keeper, self._backend.reporter
+        keeper, reporter = self._backend.keeper, self._backend.reporter
+        now = keeper.now()
         yield self._squids(now)
         stale = 0.0 if keeper.stale_since is None else now - keeper.stale_since
         for name, meaning, value in (

@@ -6,7 +6,6 @@ the event log. Errors are problem details (RFC 9457).
 
 import hmac
 import json
-import time
 from http import HTTPStatus
 
 from flask import Blueprint, Response, request
@@ -33,7 +32,7 @@ def blueprint(backend: Backend) -> Blueprint:
         if squid not in {listed.squid.id for listed in backend.keeper.current.listed}:
             return problem(HTTPStatus.NOT_FOUND, f"There is no squid {squid!r}.")
         try:
-            backend.drain(squid, drained=change == "drain", reason=f"{who}: {why}", now=time.time())
+            backend.drain(squid, drained=change == "drain", reason=f"{who}: {why}", now=backend.keeper.now())
         except Unavailable as error:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         return Response(status=HTTPStatus.NO_CONTENT)

@@ -83,7 +83,7 @@ def blueprint(backend: Backend) -> Blueprint:
     routes = Blueprint("pages", __name__)
 
     def status(rows: int = ROWS) -> str:
-        now = time.time()
+        now = backend.keeper.now()
         found = backend.lookup.everything(requester_address(request, backend.trusted_proxies))
         ordered = sorted(found, key=lambda one: (one[0].squid.beat.hostname, one[0].squid.id))
         per_page = min(max(rows, 1), MOST_ROWS)

@@ -18,6 +18,7 @@ from shoal_common.heartbeat import (
     AgentState,
     CacheType,
     Heartbeat,
+    Metrics,
     Upstream,
     decode,
 )
@@ -317,6 +318,30 @@ def test_a_number_of_another_type_is_refused_by_name(key: str, value: object) ->
     assert refusal(message(**{key: value})).field == key
 
 
+METRIC_KEYS = [field.name for field in dataclasses.fields(Metrics)]
+
+
+@pytest.mark.parametrize("key", METRIC_KEYS)
+def test_a_metric_is_read_where_it_is_said(key: str) -> None:
+    assert getattr(decode(message(**{key: 250})).metrics, key) == 250
+    assert getattr(decode(message(**{key: None})).metrics, key) is None
+
+
+@pytest.mark.parametrize("value", ["87", "", [87], {}, False, -1, -0.5, 1e10])
+@pytest.mark.parametrize("key", METRIC_KEYS)
+def test_a_metric_that_is_no_sensible_number_is_refused_by_name(key: str, value: object) -> None:
+    assert refusal(message(**{key: value})).field == key
+
+
+@pytest.mark.parametrize("key", METRIC_KEYS)
+def test_a_metric_that_is_not_finite_is_refused_by_name(key: str) -> None:
+    assert refusal(message()[:-1] + f', "{key}": 1e999}}'.encode()).field == key
+
+
+def test_metrics_that_are_not_known_are_not_sent() -> None:
+    assert not set(METRIC_KEYS) & set(json.loads(decode(message()).encode()))
+
+
 @pytest.mark.parametrize("value", ["", "fast", "1e6", "0x10", "١٢", [1], {}, True, "1" * 400, 1e10, "9" * 12])
 def test_a_capacity_that_is_no_sensible_number_is_refused_by_name(value: object) -> None:
     assert refusal(message(max_load=value)).field == "max_load"
@@ -461,6 +486,9 @@ def test_a_heartbeat_with_one_byte_spoilt_is_inert_or_refused(place: int, byte: 
 
 TOKENS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", fullmatch=True)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
+RATES = st.none() | st.floats(0, MAX_RATE)
+FILES = st.none() | st.integers(0, 10**9)
+METRICS = st.builds(Metrics, RATES, RATES, RATES, RATES, RATES, FILES, FILES, RATES)
 HEARTBEATS = st.builds(
     Heartbeat,
     uuid=TOKENS,
@@ -478,6 +506,7 @@ HEARTBEATS = st.builds(
     state=st.sampled_from(AgentState),
     interval=st.none() | st.floats(0.1, 86400),
     agent=st.none() | TOKENS,
+    metrics=METRICS,
 )
 
 
@@ -521,3 +550,11 @@ def test_a_tiny_capacity_does_not_turn_into_none_on_the_way(capacity: float) -> 
 )
 def test_a_cache_serves_what_it_can_reach(upstream: Upstream, service: Upstream, answer: bool) -> None:
     assert upstream.serves(service) is answer
+
+
+@pytest.mark.parametrize("key", ["public_ip", "external_ip"])
+@pytest.mark.parametrize("address", ["10.1.2.3", "100.64.5.6", "192.168.1.1", "172.31.0.1"])
+def test_an_address_that_no_outsider_can_reach_counts_as_private(key: str, address: str) -> None:
+    message = {"uuid": "u", "hostname": "a.b", "squid_port": 3128, "timestamp": 1, "load": 1, key: address}
+    beat = decode(json.dumps(message).encode())
+    assert (beat.public_ip, beat.external_ip, beat.private_ip) == (None, None, address)

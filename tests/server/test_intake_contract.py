@@ -220,6 +220,17 @@ def test_a_steady_trickle_is_not_held_back_for_a_batch(door: Door, server: Serve
     assert published < 60
 
 
+def test_a_store_that_was_away_is_used_again_without_a_restart(door: Door, server: Server) -> None:
+    with door.serving(server):
+        server.store.away = True
+        door.publish(beats(1)[0])
+        wait_until(lambda: not server.reception.storing, WITHIN, "a batch was tried")
+        assert server.accepted == 0
+        server.store.away = False
+        door.publish(beats(2)[1])
+        wait_until(lambda: "192.0.2.2" in server.addresses, WITHIN, "the next heartbeat is listed")
+
+
 def test_a_batch_that_breaks_the_reception_costs_itself_alone(door: Door) -> None:
     class Brittle(Reception):
         broken = 0

@@ -16,6 +16,7 @@ from shoal_server.ranking import (
     Relation,
     Requester,
     exclusion,
+    first,
     great_circle_km,
     load_km,
     rank,
@@ -346,3 +347,30 @@ def test_an_absurd_capacity_breaks_no_lookup(capacity: float) -> None:
 
 def test_of_no_squids_none_is_told() -> None:
     assert rank(VISITOR, [], POLICY) == []
+
+
+# --- failure domains --------------------------------------------------------------------------------
+
+
+def test_the_last_place_goes_to_another_site_if_all_are_of_one() -> None:
+    squids = [by(f"192.0.2.{n}", VICTORIA) for n in range(1, 7)] + [by("198.51.100.1", GENEVA)]
+    ranked = rank(VISITOR, squids, POLICY)
+    told = first(ranked, 5)
+    assert [one.listed for one in told[:4]] == [one.listed for one in ranked[:4]]
+    assert told[4].listed.place == GENEVA
+
+
+def test_an_answer_that_spans_two_sites_stays_as_it_is() -> None:
+    squids = [by("192.0.2.1", VICTORIA), by("198.51.100.1", GENEVA), by("192.0.2.2", VICTORIA)]
+    ranked = rank(VISITOR, squids, POLICY)
+    assert list(first(ranked, 3)) == ranked
+
+
+def test_one_site_alone_is_better_than_nothing() -> None:
+    ranked = rank(VISITOR, [by(f"192.0.2.{n}", VICTORIA) for n in range(1, 7)], POLICY)
+    assert list(first(ranked, 5)) == ranked[:5]
+
+
+def test_who_asks_for_one_squid_gets_the_nearest() -> None:
+    ranked = rank(VISITOR, [by("192.0.2.1", VICTORIA), by("198.51.100.1", GENEVA)], POLICY)
+    assert list(first(ranked, 1)) == ranked[:1]

@@ -1,6 +1,7 @@
 """The contract of a store, sentence by sentence, held by the one in memory and by Redis."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -454,3 +455,35 @@ def test_a_verification_of_a_newer_server_is_read_as_far_as_it_is_understood(red
             "{shoal}:checks", ID, '{"reach": "global", "reason": "ok", "checked": 1.0, "due": 2.0, "new": 3}'
         )
         assert store.squids()[0].verification == Verification(Reach.GLOBAL, "ok", 1.0, 2.0)
+
+
+# --- locks that are given back, and one clock ---------------------------------------------------------
+
+
+def test_a_lock_that_was_given_back_can_be_taken_at_once(store: Store) -> None:
+    assert store.claim("work", 60.0)
+    store.release("work")
+    assert store.claim("work", 60.0)
+
+
+def test_a_lock_that_has_passed_to_another_server_is_not_given_back_for_it(
+    shared: tuple[RedisStore, RedisStore],
+) -> None:
+    one, two = shared
+    assert one.claim("work", 0.05)
+    wait_until(lambda: two.claim("work", 60.0), 5.0, "the lock of the first has run out")
+    one.release("work")
+    assert not one.claim("work", 60.0)
+
+
+def test_servers_whose_clocks_differ_have_one_clock(
+    shared: tuple[RedisStore, RedisStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = shared
+    one.version()
+    fast = time.time
+    monkeypatch.setattr("shoal_server.stores.redis.time.time", lambda: fast() + 500)
+    two.version()
+    there = two.now()
+    monkeypatch.undo()
+    assert abs(there - one.now()) < 5.0

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from shoal_common.errors import Unavailable
-from shoal_server.intake.embedded.complaints import Complaints
+from shoal_server.intake.complaints import Complaints
+from shoal_server.intake.embedded.certificates import Certificates
 from shoal_server.intake.embedded.peer import House, Peer
 from shoal_server.intake.embedded.pump import Pump, Taker
 from shoal_server.intake.embedded.roster import Roster
@@ -27,7 +28,8 @@ log = logging.getLogger(__name__)
 class EmbeddedIntake:
     """Listens on `host`:`port` for publishers of heartbeats; to be started once.
 
-    `credentials` None lets anyone in; `ssl_context` makes it AMQPS; `virtual_host` None accepts any.
+    `credentials` None lets anyone in; `virtual_host` None accepts any; `ssl_context` makes it AMQPS: one
+    for all connections, or what gives one for the next connection.
     """
 
     def __init__(
@@ -39,13 +41,14 @@ class EmbeddedIntake:
         exchange: str = "shoal",
         credentials: Credentials | None,
         virtual_host: str | None = None,
-        ssl_context: ssl.SSLContext | None = None,
+        ssl_context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self._address = (host, port)
         self._reception = reception
         self._terms = Terms(exchange, credentials, virtual_host, limits)
-        self._ssl_context = ssl_context
+        self._complaints = Complaints()
+        self._certificates = _certificates(ssl_context, self._complaints)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stop = asyncio.Event()
@@ -103,7 +106,15 @@ class EmbeddedIntake:
         limits = self._terms.limits
         roster = Roster[Peer](_connection_cap(limits), limits.max_unauthenticated)
         pump = Pump(self._reception, limits, lambda: _regulate(roster))
-        return House(self._terms, self._ssl_context, roster, pump, Complaints())
+        return House(self._terms, self._certificates, roster, pump, self._complaints)
+
+
+def _certificates(
+    given: ssl.SSLContext | Callable[[], ssl.SSLContext] | None, complaints: Complaints
+) -> Certificates | None:
+    if given is None:
+        return None
+    return Certificates((lambda: given) if isinstance(given, ssl.SSLContext) else given, complaints)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -10,8 +10,10 @@ from typing import cast
 
 from pamqp.heartbeat import Heartbeat
 
+from shoal_common.amqp_trouble import explain
+from shoal_server.intake.complaints import Complaints
+from shoal_server.intake.embedded.certificates import Certificates
 from shoal_server.intake.embedded.channel import Confirm
-from shoal_server.intake.embedded.complaints import Complaints
 from shoal_server.intake.embedded.pump import Pump
 from shoal_server.intake.embedded.roster import Roster
 from shoal_server.intake.embedded.session import Session, Stage
@@ -46,9 +48,10 @@ class Peer(asyncio.Protocol):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if other := self._house.roster.admit(self):
             other.cut("too many connections")
-        if self._house.ssl_context:
+        if self._house.certificates:
             self._early = bytearray()
-            self._securing = asyncio.create_task(self._secure(self._house.ssl_context, self._early))
+            context = self._house.certificates.context()
+            self._securing = asyncio.create_task(self._secure(context, self._early))
         self.regulate()
 
     async def _secure(self, context: ssl.SSLContext, early: bytearray) -> None:
@@ -63,7 +66,7 @@ class Peer(asyncio.Protocol):
                 ssl_shutdown_timeout=_TLS_FAREWELL_SECONDS,
             )
         except OSError as error:
-            self.cut(f"no TLS: {error!r}")
+            self.cut(f"no TLS: it {explain(error)}")
             return
         if secured is None:  # it was cut off meanwhile
             return
@@ -164,7 +167,7 @@ class House:
     """What all peers of a listener share."""
 
     terms: Terms
-    ssl_context: ssl.SSLContext | None
+    certificates: Certificates | None
     roster: Roster[Peer]
     pump: Pump
     complaints: Complaints

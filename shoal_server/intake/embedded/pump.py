@@ -15,8 +15,8 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from shoal_common.errors import Unavailable
+from shoal_server.intake.complaints import Complaints
 from shoal_server.intake.embedded.channel import Confirm, Delivery
-from shoal_server.intake.embedded.complaints import Complaints
 from shoal_server.intake.embedded.terms import Limits
 
 _UPKEEP_BYTES = 1024

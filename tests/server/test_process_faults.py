@@ -1,0 +1,80 @@
+"""`shoal-server` beside services that hang or go away, and before settings that can never work."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.process import wait_until
+from testbed.rabbitmq import RabbitMQ
+from testbed.redis import Redis
+from tests.fakes import beat
+from tests.server.process import ServerProcess, amqp_url, publish, run
+
+Start = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def start(new_directory: Callable[[str], Path]) -> Iterator[Start]:
+    """Starts servers that end with the test."""
+    started: list[ServerProcess] = []
+
+    def start_(*flags: object, amqp: str | None = None) -> ServerProcess:
+        server = ServerProcess(new_directory("server"), *flags, amqp=amqp)
+        started.append(server)
+        return server.start()
+
+    yield start_
+    for server in started:
+        server.stop()
+
+
+@pytest.mark.parametrize("hung", ["broker", "store"])
+def test_a_hung_service_does_not_hold_up_its_end(
+    start: Start, rabbitmq: RabbitMQ, redis_server: Redis, hung: str
+) -> None:
+    rabbitmq.start().resume()
+    redis_server.start().resume()
+    server = start("--store", redis_server.url, amqp=rabbitmq.url)
+    wait_until(lambda: server.get("/healthz").json()["intake"] == "connected", 20.0, "the broker is found")
+    service = rabbitmq if hung == "broker" else redis_server
+    service.pause()
+    try:
+        assert server.end(signal.SIGTERM) < 2.0
+    finally:
+        service.resume()
+    assert server.exit_code == 0
+
+
+def test_a_redis_that_goes_away_costs_no_answer(start: Start, start_redis: Callable[..., Redis]) -> None:
+    """It comes back empty, and is given back what it knew."""
+    store = start_redis()
+    server = start("--store", store.url, "--verify", "no")
+    publish(amqp_url(server), beat().encode())
+    server.await_names("sq1.example.org")
+    store.kill()
+    wait_until(lambda: server.get("/healthz").json()["store"] == "away", 20.0, "the loss is noticed")
+    assert server.names() == {"sq1.example.org"}
+    store.start()
+    wait_until(lambda: server.get("/healthz").json()["store"] == "ok", 20.0, "the store is found again")
+    assert server.names() == {"sq1.example.org"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--listen", "8080"], "--listen: '8080' will not do; it takes HOST:PORT"),
+        (["--geoip", "/nowhere/x.mmdb"], "/nowhere/x.mmdb: No such file or directory"),
+        (["--locations", "/nowhere/x.csv"], "/nowhere/x.csv: No such file or directory"),
+        (["--store", "redis://h:99999"], "[store] url: redis://h:99999: Port out of range"),
+        (["--store", "redis://h?nonsense=1"], "[store] url: redis://h?nonsense=1: "),
+        (["--store", "redis://a..b"], "[store] url: redis://a..b: "),
+        (["--amqp", "embedded://127.0.0.1:x"], "[amqp] url: embedded://127.0.0.1:x: "),
+    ],
+)
+def test_what_can_never_work_ends_it_with_2_and_one_clear_line(flags: list[str], told: str) -> None:
+    done = run(*flags)
+    assert done.returncode == 2
+    assert told in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
