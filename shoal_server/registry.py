@@ -104,7 +104,8 @@ class Registry:
 
     def hear(self, beats: Sequence[Heartbeat], now: float) -> None:
         """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored."""
-        latest = {squid_id(beat): beat for beat in beats}
+        said_last = {beat.uuid: beat for beat in beats}
+        latest = {squid_id(beat): beat for beat in said_last.values()}
         known = self.store.get(latest)
         strangers = [beat.uuid for key, beat in latest.items() if key not in known]
         former = self.store.ids_of(strangers) if strangers else {}

@@ -229,3 +229,8 @@ def test_a_verdict_on_a_squid_that_is_gone_brings_it_not_back(registry: Registry
     registry.record(found, GOOD, NOW + 1)
     assert store.squids() == []
     assert kinds(store) == [EventKind.JOINED, EventKind.LEFT]
+
+
+def test_an_agent_that_moves_within_a_batch_leaves_no_twin(registry: Registry, store: FlakyStore) -> None:
+    registry.hear([beat(), beat(public_ip="198.51.100.9")], NOW)
+    assert [one.id for one in store.squids()] == ["198.51.100.9:3128"]
