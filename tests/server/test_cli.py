@@ -291,7 +291,7 @@ def test_nonsense_on_the_http_port_is_answered_with_an_error_and_harms_nobody(st
         b"\x16\x03\x01\x02\x00\r\n\r\n",
         b"A" * 300_000 + b"\r\n\r\n",
     ):
-        with suppress(ConnectionError), closing(connect(server.port)) as connection:
+        with suppress(OSError), closing(connect(server.port)) as connection:  # it may hang up at any point
             connection.sendall(said)
             connection.shutdown(socket.SHUT_WR)
             assert b" 200 " not in answer(connection).partition(b"\r\n")[0]
