@@ -15,12 +15,12 @@ help:
 
 $(VENV)/.stamp-demo: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all,demo]'
+	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -e '.[all,demo]'
 	@touch $@
 
 $(VENV)/.stamp-test: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
 
 demo: $(VENV)/.stamp-demo

@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pika
@@ -109,23 +109,33 @@ class RabbitMQIntake:
             channel = self._channel(connection)
             queue = self._declare_queue(channel)
             channel.basic_qos(prefetch_count=PREFETCH)
-            bodies: list[bytes] = []
-            tag, due = 0, 0.0
-            for method, _, body in channel.consume(queue, inactivity_timeout=BATCH_SECONDS):
+            for bodies, tag in self._batches(channel, queue):
                 self._consuming(queue, parameters)
+                if bodies:
+                    self._take(connection, bodies)
+                if self._stop.is_set():
+                    return
+                if bodies:
+                    channel.basic_ack(tag, multiple=True)
+            raise Unavailable("the queue is gone")
+
+    def _batches(self, channel: BlockingChannel, queue: str) -> Iterator[tuple[Sequence[bytes], int]]:
+        """Batches of messages with the last one's delivery tag; an empty one when a moment brought none."""
+        bodies: list[bytes] = []
+        tag, due = 0, 0.0
+        try:
+            for method, _, body in channel.consume(queue, inactivity_timeout=BATCH_SECONDS):
                 if method is not None:
                     due = due if bodies else time.monotonic() + BATCH_SECONDS
                     bodies.append(body or b"")
                     tag = method.delivery_tag or 0
-                if bodies and (method is None or len(bodies) >= BATCH or time.monotonic() >= due):
-                    self._take(connection, bodies)
-                    if self._stop.is_set():
-                        return
-                    channel.basic_ack(tag, multiple=True)
+                if method is None or len(bodies) >= BATCH or time.monotonic() >= due:
+                    yield bodies, tag
                     bodies = []
-                if self._stop.is_set():
-                    return
-            raise Unavailable("the queue is gone")
+        except pika.exceptions.AMQPError:
+            if bodies:  # a broker that was killed, or a queue of our own, does not deliver them again
+                self._reception.take(bodies)
+            raise
 
     def _consuming(self, queue: str, parameters: pika.ConnectionParameters) -> None:
         if not self._connected:

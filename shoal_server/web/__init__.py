@@ -2,7 +2,8 @@
 
 from flask import Flask, Response
 
-from shoal_server.web import health, legacy, metrics, operator, pages, wpad
+from shoal_common.version import VERSION
+from shoal_server.web import api, explain, health, legacy, metrics, operator, pages, wpad
 from shoal_server.web.backend import Backend
 
 SECURITY_HEADERS = {
@@ -16,7 +17,8 @@ SECURITY_HEADERS = {
 def create_app(backend: Backend) -> Flask:
     """The WSGI application."""
     app = Flask(__name__)
-    for door in (legacy, wpad, pages, health, metrics, operator):
+    app.jinja_env.globals["version"] = VERSION
+    for door in (legacy, wpad, api, pages, explain, health, metrics, operator):
         app.register_blueprint(door.blueprint(backend))
 
     @app.after_request

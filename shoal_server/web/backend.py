@@ -1,5 +1,6 @@
 """What every page and answer is made from, and who is asking."""
 
+import hmac
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,16 +54,22 @@ def requester_address(request: Request, trusted: Sequence[str]) -> str:
     X-Forwarded-For is believed from trusted proxies alone, and read from the right: the first
     address that is no trusted proxy is the requester. Everything further left he may have made up.
     """
-    address = _plain(request.remote_addr or "0.0.0.0")  # noqa: S104 - what WSGI leaves empty is nobody's
+    address = plain_address(request.remote_addr or "0.0.0.0")  # noqa: S104 - what WSGI leaves empty is nobody's
     networks = [ipaddress.ip_network(network) for network in trusted]
     for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
         if not any(ipaddress.ip_address(address) in network for network in networks):
             break
         try:
-            address = _plain(hop.strip())
+            address = plain_address(hop.strip())
         except ValueError:
             break
     return address
+
+
+def is_operator(request: Request, token: str) -> bool:
+    """Whether the request bears the operator's token; an empty one is nobody's."""
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+    return bool(token) and hmac.compare_digest(given, token.encode())
 
 
 def endpoints_in_use(request: Request) -> frozenset[str]:
@@ -70,8 +77,10 @@ def endpoints_in_use(request: Request) -> frozenset[str]:
     return frozenset(request.args.get("keep", "")[:MOST_KEPT_TEXT].split(","))
 
 
-def _plain(text: str) -> str:
-    """An address in its usual form; one of IPv4 also where a socket for both families shows it as IPv6."""
-    address = ipaddress.ip_address(text)
+def plain_address(text: str) -> str:
+    """An address in its usual form, without a zone; one of IPv4 also where a socket for both families
+    shows it as IPv6. ValueError if it is none.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)

@@ -8,17 +8,15 @@ from collections.abc import Iterable
 
 from flask import Blueprint, Response, request
 
-from shoal_common.heartbeat import CacheType, Upstream
+from shoal_common.heartbeat import Upstream
 from shoal_common.listing import ListedCache, encode
-from shoal_server.lookup import ANY_TYPE
+from shoal_server.lookup import ANY_TYPE, SQUIDS
 from shoal_server.ranking import Ranked, first
 from shoal_server.snapshot import Listed
 from shoal_server.squid import Reach
 from shoal_server.web.backend import Backend, endpoints_in_use, requester_address
 
 DEFAULT_COUNT = 5
-SQUIDS = frozenset({CacheType.SQUID})
-"""A Varnish is no forward proxy; clients that do not say what they want are told of squids."""
 
 SERVICES = {
     "nearest": (Upstream.BOTH, SQUIDS),

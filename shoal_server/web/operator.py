@@ -4,14 +4,13 @@ The body is a JSON object: `squid` (an id as the status page shows it), `who` an
 the event log. Errors are problem details (RFC 9457).
 """
 
-import hmac
-import json
 from http import HTTPStatus
 
 from flask import Blueprint, Response, request
 
 from shoal_common.errors import Unavailable
-from shoal_server.web.backend import Backend
+from shoal_server.web.backend import Backend, is_operator
+from shoal_server.web.problems import problem
 
 LONGEST = 200
 
@@ -40,17 +39,10 @@ def blueprint(backend: Backend) -> Blueprint:
     return routes
 
 
-def problem(status: HTTPStatus, detail: str) -> Response:
-    """An error that a program and a person can read (RFC 9457)."""
-    body = json.dumps({"type": "about:blank", "title": status.phrase, "status": status, "detail": detail})
-    return Response(body, status, mimetype="application/problem+json")
-
-
 def _refusal(token: str) -> Response | None:
     if not token:
         return problem(HTTPStatus.FORBIDDEN, "Nothing can be changed: there is no [http] operator_token.")
-    given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-    if hmac.compare_digest(given, token.encode()):
+    if is_operator(request, token):
         return None
     return problem(HTTPStatus.UNAUTHORIZED, "The operator's token is needed: Authorization: Bearer TOKEN.")
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from flask import Blueprint, render_template, request
 
 from shoal_common.hosts import HostPort
-from shoal_common.version import VERSION
 from shoal_server.snapshot import Listed
 from shoal_server.squid import Liveness, LivenessRules, Reach
 from shoal_server.web.backend import Backend, requester_address
@@ -101,7 +100,6 @@ def blueprint(backend: Backend) -> Blueprint:
             held=backend.reporter.held,
             stale=None if backend.keeper.stale_since is None else _span(now - backend.keeper.stale_since),
             heartbeats=backend.reporter.heartbeats.get("accepted", 0),
-            version=VERSION,
             now=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now)),
         )
 

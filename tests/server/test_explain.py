@@ -1,0 +1,153 @@
+"""Why this squid: the API's whole answer, and the page that shows it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from shoal_common.heartbeat import CacheType, Upstream
+from shoal_server.squid import Reach, Verification
+from tests.fakes import GENEVA, VICTORIA, squid
+from tests.server.site import STRANGER, Site
+
+TOKEN = "correct-horse-battery"
+FAILED = Verification(Reach.FAILED, "refused the connection", checked=1.0)
+LOCAL = Verification(Reach.LOCAL, "refused with 403 ERR_ACCESS_DENIED", checked=1.0)
+NEAR = squid(uuid="near", hostname="near.example.org", public_ip="192.0.2.1", load=50_000.0)
+FAR = squid(uuid="far", hostname="far.example.org", public_ip="198.51.100.1")
+BAD = squid(FAILED, uuid="bad", hostname="bad.example.org", public_ip="198.51.100.2")
+OWN = squid(LOCAL, uuid="own", hostname="own.example.org", public_ip="198.51.100.3")
+NAT = squid(
+    uuid="nat", hostname="nat.example.org", public_ip=None, external_ip="198.51.100.4", private_ip="10.9.9.9"
+)
+PLACES = {
+    "192.0.2.1": VICTORIA,
+    "198.51.100.1": GENEVA,
+    "198.51.100.2": GENEVA,
+    "198.51.100.3": GENEVA,
+    "198.51.100.4": GENEVA,
+    "203.0.113.7": VICTORIA,
+    "203.0.113.8": GENEVA,
+}
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site([NEAR, FAR, BAD, OWN, NAT], PLACES, token=TOKEN)
+
+
+def ask(site: Site, query: str = "", address: str = STRANGER, **headers: str) -> Any:
+    return site.get(f"/api/v1/nearest?{query}", address, **headers).get_json()
+
+
+def ids(answer: Any) -> list[str]:
+    return [one["id"] for group in answer["groups"] for one in group]
+
+
+def test_the_terms_add_up_to_the_effective_distance(site: Site) -> None:
+    for group in ask(site, "address=203.0.113.7")["groups"]:
+        for one in group:
+            assert sum(one["terms"].values()) == pytest.approx(one["effective_km"], abs=0.3)
+
+
+def test_an_address_is_asked_about_as_if_it_asked(site: Site) -> None:
+    answer = ask(site, "address=203.0.113.7")
+    assert answer["requester"]["place"]["site"] == "uvic"
+    assert ids(answer)[0] == "192.0.2.1:3128"
+    assert ids(ask(site, "address=203.0.113.8"))[0].startswith("198.51.100.")
+
+
+def test_a_mapped_address_is_its_ipv4_address(site: Site) -> None:
+    assert ask(site, "address=::ffff:203.0.113.7")["requester"]["address"] == "203.0.113.7"
+
+
+def test_each_squid_that_is_left_out_has_its_reason(site: Site) -> None:
+    answer = ask(site, "address=203.0.113.7&explain=yes")
+    assert answer["excluded"] == [
+        {
+            "id": "198.51.100.2:3128",
+            "hostname": "bad.example.org",
+            "reason": "its last check failed: refused the connection",
+        }
+    ]
+
+
+def test_who_asks_about_another_address_learns_nothing_that_is_not_his_affair(site: Site) -> None:
+    """A stranger asks about a worker of the very site whose squid is its own alone."""
+    answer = site.get("/api/v1/nearest?address=203.0.113.8&explain=yes", STRANGER).get_data(as_text=True)
+    assert "own.example.org" not in answer
+    assert "10.9.9.9" not in answer
+
+
+def test_its_own_site_sees_its_squids_and_their_inside_addresses(site: Site) -> None:
+    answer = ask(site, address="203.0.113.8")
+    shown = {one["id"]: one["private_address"] for group in answer["groups"] for one in group}
+    assert shown["198.51.100.4:3128/10.9.9.9"] == "10.9.9.9"
+    assert "198.51.100.3:3128" in shown
+
+
+def test_the_operator_sees_everything(site: Site) -> None:
+    answer = ask(site, "address=203.0.113.8", Authorization=f"Bearer {TOKEN}")
+    assert {"198.51.100.3:3128", "198.51.100.4:3128/10.9.9.9"} <= set(ids(answer))
+
+
+def test_the_count_bounds_the_answer_and_the_last_is_of_another_site(site: Site) -> None:
+    answer = ask(site, "address=203.0.113.8&count=2", address="203.0.113.8")
+    assert len(ids(answer)) == 2
+    assert ids(answer)[1] == "192.0.2.1:3128"
+
+
+def test_a_varnish_is_told_for_its_service_alone() -> None:
+    varnish = squid(cache_type=CacheType.VARNISH, upstream=Upstream.CVMFS)
+    assert ids(ask(Site([varnish]))) == []
+    assert ids(ask(Site([varnish]), "service=cvmfs")) == ["192.0.2.1:3128"]
+
+
+def test_a_zone_is_no_part_of_an_address(site: Site) -> None:
+    assert ask(site, "address=fe80::1%25eth0;id")["requester"]["address"] == "fe80::1"
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("address=x", "address"),
+        ("address=10.0.0.0/8", "address"),
+        ("service=http", "both, cvmfs, frontier"),
+        ("count=0", "1 to 50"),
+        ("count=51", "1 to 50"),
+        ("count=-1", "1 to 50"),
+        ("count=٣", "1 to 50"),
+        ("explain=maybe", "neither yes nor no"),
+        ("adress=192.0.2.1", "address, service, count, explain"),
+    ],
+)
+def test_a_query_that_will_not_do_says_what_would(site: Site, query: str, named: str) -> None:
+    answer = site.get(f"/api/v1/nearest?{query}")
+    assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
+    assert named in json.loads(answer.data)["detail"]
+    page = site.get(f"/explain?{query}")
+    assert page.status_code == 400
+    assert named in page.get_data(as_text=True)
+
+
+def test_the_page_tells_terms_reasons_and_strings_to_copy(site: Site) -> None:
+    page = site.get("/explain?address=203.0.113.7").get_data(as_text=True)
+    for words in (
+        "uvic, Victoria, CA",
+        "near.example.org",
+        "same site",
+        "50 % used",
+        "its last check failed: refused the connection",
+        "http://192.0.2.1:3128",
+        "FindProxyForURL",
+    ):
+        assert words in page
+
+
+def test_the_page_explains_the_asker_if_it_names_nobody(site: Site) -> None:
+    assert "<strong>203.0.113.7</strong>" in site.get("/explain", "203.0.113.7").get_data(as_text=True)
+
+
+def test_nothing_hostile_survives_on_the_page(site: Site) -> None:
+    page = site.get('/explain?address="><script>alert(1)</script>').get_data(as_text=True)
+    assert "<script>alert" not in page
