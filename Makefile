@@ -14,13 +14,15 @@ help:
 	@echo "make conf    write the sample files in conf/ anew from the settings in the code"
 
 $(VENV)/.stamp-demo: setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -e '.[all,demo]'
+	@echo "Making the virtual environment in $(VENV); this is done once and takes a minute or so."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check -e '.[all,demo]'
 	@touch $@
 
 $(VENV)/.stamp-test: setup.cfg pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -e '.[test]'
+	@echo "Making the virtual environment in $(VENV); this is done once and takes a minute or so."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
 
 demo: $(VENV)/.stamp-demo
