@@ -39,6 +39,7 @@ _MEANINGS: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "does not answer"),
     (ConnectionRefusedError, "refuses the connection"),
     (ConnectionError, "dropped the connection"),
+    (ssl.SSLEOFError, "dropped the connection"),
     (ssl.SSLError, "does not speak TLS as we do"),
 )
 

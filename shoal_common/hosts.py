@@ -90,7 +90,7 @@ class HostPort:
 
 def redacted(text: str) -> str:
     """`text` with `***` for the password of a URL in it, whatever characters that holds: fit for a log."""
-    return re.sub(r"(://[^:@/\s]*):.*@", r"\1:***@", text, flags=re.DOTALL)
+    return re.sub(r"(://[^:@]*):.*@", r"\1:***@", text, flags=re.DOTALL)
 
 
 def host_text(text: str) -> str:

@@ -197,9 +197,27 @@ def _read(path: Path) -> Values:
     try:
         parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
     except (configparser.Error, UnicodeDecodeError, OSError) as error:
-        described = error.strerror if isinstance(error, OSError) else str(error).replace("\n", " ")
-        raise SettingsError([f"{path}: {described}"]) from None
+        raise SettingsError([f"{path}: {_unreadable(error)}"]) from None
     return {f"{section}.{key}": text for section in parser.sections() for key, text in parser.items(section)}
+
+
+def _unreadable(error: Exception) -> str:
+    """What is wrong with a file, without a word of what stands in it: that may be a password."""
+    match error:
+        case configparser.DuplicateOptionError():
+            return f"line {error.lineno}: [{error.section}] {error.option} stands there twice"
+        case configparser.DuplicateSectionError():
+            return f"line {error.lineno}: [{error.section}] stands there twice"
+        case configparser.MissingSectionHeaderError():
+            return f"line {error.lineno}: a [section] must come first"
+        case configparser.ParsingError():
+            lines = ", ".join(str(number) for number, _ in error.errors)
+            return f"line {lines}: neither [section] nor key = value"
+        case UnicodeDecodeError():
+            return f"byte {error.start} is not UTF-8"
+        case OSError():
+            return str(error.strerror)
+    return type(error).__name__
 
 
 def _place(key: str) -> str:

@@ -108,6 +108,7 @@ def build(settings: ServerSettings, roles: Collection[Role]) -> Server:
     store, state = _store(settings)
     registry = Registry(store, LivenessRules(settings.suspect_after, settings.dead_after))
     keeper = SnapshotKeeper(registry, locator)
+    keeper.refresh(keeper.now())  # before anybody can ask: an empty answer would look like the truth
     loops: list[Loop] = [keeper, locator]
     loops += [loop for loop in (domains, state) if loop]
     if Role.VERIFY in roles and settings.verify:
@@ -196,7 +197,7 @@ def _embedded(settings: ServerSettings, tls: Tls, reception: Reception) -> Embed
         raise SettingsError([f"[amqp] url: {redacted(settings.amqp)}: {error}"]) from None
     named = parts.username and parts.password
     if not (named or settings.anonymous or _is_loopback(place.host)):
-        open_door = f"[amqp] url: {settings.amqp} would let anyone announce squids"
+        open_door = f"[amqp] url: {redacted(settings.amqp)} would let anyone announce squids"
         raise SettingsError([f"{open_door}: give it user:password@, or say [amqp] anonymous = yes"])
     login = Credentials(unquote(parts.username or "guest"), unquote(parts.password or "guest"))
     return EmbeddedIntake(

@@ -63,11 +63,17 @@ def improbable(overdue: int, total: int, rules: HoldRules) -> bool:
     return overdue > expected + rules.deviations * spread + 1
 
 
-def listen(squids: Iterable[Squid], now: float, liveness: LivenessRules, rules: HoldRules) -> Silence:
-    """Judge all squids at once: who is gone for good, and whether expiry is held."""
+def listen(
+    squids: Iterable[Squid], now: float, liveness: LivenessRules, rules: HoldRules, *, lingers: bool = False
+) -> Silence:
+    """Judge all squids at once: who is gone for good, and whether expiry is held.
+
+    `lingers`: the silence was improbable a moment ago. Those who fell silent together come back one by one,
+    and the last of them, few as they are then, must not be taken for ordinary deaths.
+    """
     everyone = list(squids)
     overdue = [squid for squid in everyone if now - squid.seen > liveness.suspect_after]
-    held = improbable(len(overdue), len(everyone), rules)
+    held = lingers or improbable(len(overdue), len(everyone), rules)
     gone = tuple(squid.id for squid in overdue if _is_gone(squid, now, liveness, rules.cap if held else None))
     return Silence(len(overdue), len(everyone), held, gone)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from shoal_common.errors import Unavailable
-from shoal_server.hold import Hearing, HoldRules, Silence, listen
+from shoal_server.hold import Hearing, HoldRules, Silence, improbable, listen
 from shoal_server.registry import Registry
 from shoal_server.snapshot import SnapshotKeeper
 
@@ -28,6 +28,7 @@ class Sweeper:
         self._hears = hears
         self._hearing = Hearing()
         self._offset: float | None = None
+        self._lingers_until = 0.0
         self.silence = Silence(0, 0, held=False, gone=())
 
     def run(self, stop: threading.Event) -> None:
@@ -48,7 +49,10 @@ class Sweeper:
         if not self._hearing.believes_silence(now, self._registry.rules.dead_after):
             return
         squids = (listed.squid for listed in self._keeper.current.listed)
-        silence = listen(squids, now, self._registry.rules, self._rules)
+        rules = self._registry.rules
+        silence = listen(squids, now, rules, self._rules, lingers=steady < self._lingers_until)
+        if improbable(silence.overdue, silence.total, self._rules):
+            self._lingers_until = steady + rules.suspect_after
         if silence.held is not self.silence.held:
             log.warning("%s: %d of %d squids are silent", _HOLD[silence.held], silence.overdue, silence.total)
         self.silence = silence

@@ -25,8 +25,10 @@ from shoal_server.squid import Reach, Squid, Verification
 
 POLL_SECONDS = 0.2
 MOST_DOUBLINGS = 10
-CONTROL_SECONDS = 10.0
-"""How long an answer about an origin itself is believed."""
+WORKS_SECONDS = 1.0
+"""How long an answer of an origin itself is believed; for longer, squids would be blamed for its outage."""
+OUTAGE_SECONDS = 10.0
+"""How long an origin that did not answer is taken to be down."""
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +206,8 @@ class Verifier:
         if known and known[0] > time.monotonic():
             return known[1]
         works = self._probe(None, target, timeout=self._rules.timeout).good
-        self._controls[target.url] = (time.monotonic() + CONTROL_SECONDS, works)
+        believed = WORKS_SECONDS if works else OUTAGE_SECONDS
+        self._controls[target.url] = (time.monotonic() + believed, works)
         return works
 
 

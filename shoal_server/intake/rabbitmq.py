@@ -149,12 +149,13 @@ class RabbitMQIntake:
             try:
                 self._reception.take(bodies)
             except Unavailable as error:
-                log.warning("%d heartbeats wait: %s", len(bodies), error)
+                self._tell(str(error))
                 connection.sleep(1.0)
             except Exception:
                 log.exception("a batch of %d messages broke the reception and is dropped", len(bodies))
                 return
             else:
+                self._told.clear()
                 return
 
     def _channel(self, connection: pika.BlockingConnection) -> BlockingChannel:

@@ -379,3 +379,17 @@ def test_a_bad_url_is_told_without_the_password_in_it(file: Path) -> None:
     (mistake,) = mistakes_in(file, "[net]\nservers = ftp://me:secret@h/x\n")
     assert "ftp://me:***@h/x" in mistake
     assert "secret" not in mistake
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["amqp_password = geheim\n", "[amqp]\ngeheim\n", "[amqp]\nurl = a\nurl = geheim\n", "[amqp]\n= geheim\n"],
+)
+def test_what_stands_in_a_broken_file_is_not_told(tmp_path: Path, text: str) -> None:
+    """It may be a password."""
+    path = tmp_path / "shoal.conf"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(Example, flags={}, environ={}, path=path, usual=[])
+    assert "geheim" not in str(caught.value)
+    assert "line" in str(caught.value)

@@ -28,7 +28,9 @@ def test_the_heartbeats_of_all_generations_are_registered(reception: Reception, 
 
 
 def test_a_bad_message_costs_none_of_its_neighbours(reception: Reception, store: FlakyStore) -> None:
-    reception.take([b"{", beat().encode(), b"[]", beat(public_ip="192.0.2.2").encode(), b"\xff"])
+    reception.take(
+        [b"{", beat().encode(), b"[]", beat(uuid="other", public_ip="192.0.2.2").encode(), b"\xff"]
+    )
     assert len(store.squids()) == 2
     assert reception.counts == {"accepted": 2, "message": 3}
 

@@ -123,9 +123,27 @@ def test_a_hold_ends_by_itself_when_the_squids_are_heard_again(stage: Stage) -> 
     stage.silent = set(range(5))
     stage.live(300)
     stage.silent = set()
-    stage.live(20)
+    stage.live(120)
     assert not stage.sweeper.silence.held
     assert stage.listed() == FLEET
+
+
+def test_the_last_ones_to_come_back_are_not_taken_for_deaths(stage: Stage) -> None:
+    stage.silent = set(range(5))
+    stage.live(300)
+    stage.silent = {0}
+    stage.live(60)
+    stage.silent = set()
+    stage.live(20)
+    assert stage.listed() == FLEET
+
+
+def test_the_last_one_that_does_not_come_back_goes_soon_after(stage: Stage) -> None:
+    stage.silent = set(range(5))
+    stage.live(300)
+    stage.silent = {0}
+    stage.live(120)
+    assert stage.listed() == FLEET - 1
 
 
 def test_a_held_squid_that_fails_a_direct_check_goes(stage: Stage) -> None:

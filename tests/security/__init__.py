@@ -1,0 +1,1 @@
+"""TLS and credentials between agents, brokers and servers, with a self-made authority."""
