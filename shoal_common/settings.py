@@ -204,10 +204,9 @@ def _read(path: Path) -> Values:
 def _unreadable(error: Exception) -> str:
     """What is wrong with a file, without a word of what stands in it: that may be a password."""
     match error:
-        case configparser.DuplicateOptionError():
-            return f"line {error.lineno}: [{error.section}] {error.option} stands there twice"
-        case configparser.DuplicateSectionError():
-            return f"line {error.lineno}: [{error.section}] stands there twice"
+        case configparser.DuplicateOptionError() | configparser.DuplicateSectionError():
+            name = f"[{error.section}] {getattr(error, 'option', '')}".rstrip()
+            return f"line {error.lineno}: {name} stands there twice"
         case configparser.MissingSectionHeaderError():
             return f"line {error.lineno}: a [section] must come first"
         case configparser.ParsingError():
