@@ -37,6 +37,14 @@ class Tls:
     cert_file: Path | None = None
     key_file: Path | None = None
 
+    def unused(self, *, secure: bool) -> str | None:
+        """What is wrong with files that would be without effect, if any would be."""
+        if not secure and (self.ca_file or self.cert_file or self.key_file):
+            return "[amqp] ca_file, cert_file and key_file have an effect with TLS alone: amqps:// or embedded+tls://"
+        if self.key_file and not self.cert_file:
+            return "[amqp] key_file: it has an effect beside a cert_file alone"
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:
@@ -61,6 +69,8 @@ class Broker:
         except ValueError:
             raise SettingsError([_UNREADABLE]) from None
         secure = parts.scheme == "amqps"
+        if problem := tls.unused(secure=secure):
+            raise SettingsError([problem])
         credentials, _, places = parts.netloc.rpartition("@")
         if "@" in url.removeprefix(f"{parts.scheme}://{parts.netloc}"):
             raise SettingsError([_UNREADABLE])

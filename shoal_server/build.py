@@ -195,6 +195,9 @@ def _embedded(settings: ServerSettings, tls: Tls, reception: Reception) -> Embed
         place = HostPort.parse(parts.netloc.rpartition("@")[2], 5672)
     except ValueError as error:
         raise SettingsError([f"[amqp] url: {redacted(settings.amqp)}: {error}"]) from None
+    secure = parts.scheme == "embedded+tls"
+    if problem := tls.unused(secure=secure):
+        raise SettingsError([problem])
     named = parts.username and parts.password
     if not (named or settings.anonymous or _is_loopback(place.host)):
         open_door = f"[amqp] url: {redacted(settings.amqp)} would let anyone announce squids"
@@ -207,7 +210,7 @@ def _embedded(settings: ServerSettings, tls: Tls, reception: Reception) -> Embed
         exchange=settings.exchange,
         credentials=None if settings.anonymous else login,
         virtual_host=unquote(parts.path.removeprefix("/")) or None,
-        ssl_context=listener_context(tls) if parts.scheme == "embedded+tls" else None,
+        ssl_context=listener_context(tls) if secure else None,
     )
 
 

@@ -185,3 +185,9 @@ def test_the_warning_names_the_keys_and_not_the_password() -> None:
     )
     assert "[rabbitmq] amqp_password" in warning
     assert "secret" not in warning
+
+
+def test_certificates_without_tls_are_a_mistake_that_is_told() -> None:
+    for url, tls in (("amqp://a", Tls(ca_file=Path("ca.pem"))), ("amqps://a", Tls(key_file=Path("key.pem")))):
+        with pytest.raises(SettingsError, match="an effect"):
+            Broker.parse(url, tls)
