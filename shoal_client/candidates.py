@@ -1,5 +1,6 @@
 """Squids that might be used: what a server listed, the LAN announced or an earlier run remembered."""
 
+import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,6 +8,8 @@ from enum import StrEnum
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, Listing
+
+OWN_SITE = "own site"
 
 
 class Source(StrEnum):
@@ -21,9 +24,9 @@ class Source(StrEnum):
 class Candidate:
     """One address of a squid; addresses of one squid share `squid`.
 
-    `distance` is in effective kilometres (servers before 2.0 put other figures there, see
-    `choice.in_kilometres`), `local` means the worker's own site. `heard`: it was found on the LAN,
-    now or in the run that is remembered.
+    `distance` is in effective kilometres, None where the server does not tell these; `local` means the
+    worker's own site. `heard`: it was found on the LAN, now or in the run that is remembered. What
+    shares a `domain` is likely to fail together.
     """
 
     place: HostPort
@@ -32,6 +35,7 @@ class Candidate:
     distance: float | None = None
     local: bool = False
     heard: bool = False
+    domain: str = ""
 
     @property
     def proxy(self) -> str:
@@ -47,18 +51,36 @@ class Candidate:
 def from_listing(listing: Listing, service: Upstream, most: int) -> tuple[Candidate, ...]:
     """The first `most` caches for `service`, in the server's order; one with two addresses comes twice.
 
-    A private address means nothing outside its site, so it is tried for `local` caches alone, and first.
+    A private address means nothing outside its site, so it is tried for `local` caches alone, and
+    first. An IPv6 address comes after the IPv4 ones: CVMFS prefers these.
     """
     caches = [cache for cache in listing.caches if cache.upstream.serves(service)][:most]
     return tuple(candidate for cache in caches for candidate in _addresses(cache))
 
 
 def _addresses(cache: ListedCache) -> Iterator[Candidate]:
-    squid = f"{cache.public_ip or cache.private_ip}:{cache.port}"
-    for address in (cache.private_ip if cache.local else None, cache.public_ip):
+    squid = str(HostPort(cache.public_ip or cache.private_ip or cache.ipv6 or "", cache.port))
+    for address in (cache.private_ip if cache.local else None, cache.public_ip, cache.ipv6):
         if address:
-            place = HostPort(address, cache.port)
-            yield Candidate(place, Source.SERVER, squid, cache.distance, cache.local)
+            yield Candidate(
+                place=HostPort(address, cache.port),
+                source=Source.SERVER,
+                squid=squid,
+                distance=cache.distance,
+                local=cache.local,
+                domain=_domain(cache, address),
+            )
+
+
+def _domain(cache: ListedCache, address: str) -> str:
+    """The site as far as it is told, to a tenth of a degree; or else the network, /24 or /48."""
+    if cache.local:
+        return OWN_SITE
+    latitude, longitude = cache.geo.get("latitude"), cache.geo.get("longitude")
+    if latitude is not None and longitude is not None:
+        return f"{float(latitude):.1f} {float(longitude):.1f}"
+    known = cache.public_ip or address
+    return str(ipaddress.ip_network(f"{known}/{48 if ':' in known else 24}", strict=False))
 
 
 def merge(

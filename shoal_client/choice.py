@@ -1,39 +1,55 @@
-"""Which squids to use, and why each of the others not. Pure.
+"""Which squids to use. Pure.
 
 The server's order decides among those that this host found good: it knows load and capacity, which one
-measured time does not show. Only a grossly slower squid loses its place. What is configured now stays
-while it is good, unless the change is worth it: every change makes caches colder and costs every
-mounted repository a moment.
+measured time does not show. Only a lame squid loses its place: one that is grossly slower than the
+fastest, or serves what others have long replaced. What is configured now stays while it is good, unless
+the change is worth it: every change makes caches colder and costs every mounted repository a moment.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from shoal_client.candidates import Candidate, Source
+from shoal_client import node
+from shoal_client.candidates import Candidate
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Verdict
 
 Groups = tuple[tuple[Candidate, ...], ...]
+Verdicts = Mapping[HostPort, Verdict]
 
 SLUGGISH_TIMES = 3.0
 SLUGGISH_SECONDS = 0.25
 """Grossly slower: by both of these than the fastest."""
+STALE_SECONDS = 3600.0
+"""How long a newer manifest must have been out before an older one is held against a squid."""
 GROUP_SHARE = 0.1
 GROUP_KM = 50.0
 """Distances this close to the nearest of a group make no difference: CVMFS may balance."""
 WORTH_TIMES = 2.0
 WORTH_KM = 100.0
 """A change is worth it for a squid that is nearer by both of these."""
-MOST_COST = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
-    """What became of one candidate, and why: a sentence's second half, for an operator."""
+class Situation:
+    """What a decision is made of: the candidates in order of preference, all of them tested.
 
-    candidate: Candidate
-    taken: bool
-    reason: str
+    `present` is the choice of the last run; `wanted` how many squids to use; `answered` whether a server
+    listed any; `node` this node's identity; `now` in seconds since 1970.
+    """
+
+    candidates: Sequence[Candidate]
+    verdicts: Verdicts
+    present: Groups
+    wanted: int
+    answered: bool
+    node: str
+    now: float
+
+    @property
+    def good(self) -> list[Candidate]:
+        """Those that this run found good."""
+        return [candidate for candidate in self.candidates if self.verdicts[candidate.place].good]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,67 +61,81 @@ class Decision:
 
     groups: Groups
     kept: bool
-    remarks: tuple[Remark, ...]
+
+    @property
+    def members(self) -> tuple[Candidate, ...]:
+        """All squids in it."""
+        return tuple(member for group in self.groups for member in group)
 
 
-def decide(
-    candidates: Sequence[Candidate],
-    verdicts: Mapping[HostPort, Verdict],
-    present: Groups,
-    wanted: int,
-    *,
-    answered: bool,
-) -> Decision:
-    """Choose up to `wanted` of `candidates` (in order of preference), knowing the `present` choice.
+def decide(situation: Situation) -> Decision:
+    """Choose up to `wanted` squids.
 
-    Without a server's list (not `answered`), or without anything new that is good, any good squid of
-    the present choice is a reason to change nothing.
+    Without a server's list, or without anything new that is good, any good squid of the present choice
+    is a reason to change nothing.
     """
-    good = [candidate for candidate in candidates if verdicts[candidate.place].good]
-    fresh = [candidate for candidate in good if candidate.eligible]
-    taken = _first(_by_speed(fresh, verdicts), wanted)
-    alive = _only(present, lambda member: any(member.place == candidate.place for candidate in good))
-    if alive and (not answered or not fresh):
-        groups, kept = alive, True
-    elif answered and _steady(present, candidates, verdicts, taken, wanted):
-        groups, kept = present, False
-    else:
-        groups, kept = _grouped(taken, in_kilometres(candidates)), False
-    chosen = {member.place for group in groups for member in group}
-    remarks = tuple(_remark(candidate, verdicts, chosen, good) for candidate in candidates)
-    return Decision(groups, kept, remarks)
+    good = {candidate.place for candidate in situation.good}
+    fresh = [candidate for candidate in situation.good if candidate.eligible]
+    alive = _only(situation.present, lambda member: member.place in good)
+    if alive and (not situation.answered or not fresh):
+        return Decision(alive, kept=True)
+    lame = sluggish(situation) | stale(situation)
+    taken = _taken(sorted(fresh, key=lambda candidate: candidate.place in lame), lame, situation)
+    if situation.answered and _steady(situation, taken, lame):
+        return Decision(situation.present, kept=False)
+    groups = tuple(_shuffled(group, situation.node) for group in _grouped(taken, lame))
+    return Decision(groups, kept=False)
 
 
-def in_kilometres(candidates: Sequence[Candidate]) -> bool:
-    """Whether the distances are kilometres: servers before 2.0 give a cost, which hardly exceeds 1."""
-    return any(
-        candidate.distance is not None and candidate.distance > MOST_COST
-        for candidate in candidates
-        if candidate.source is Source.SERVER
+def sluggish(situation: Situation) -> frozenset[HostPort]:
+    """The good squids that are grossly slower than the fastest that may be chosen."""
+    fresh = [candidate for candidate in situation.good if candidate.eligible]
+    fastest = min((situation.verdicts[candidate.place].seconds for candidate in fresh), default=0.0)
+    limit = max(SLUGGISH_TIMES * fastest, fastest + SLUGGISH_SECONDS)
+    return frozenset(c.place for c in situation.good if situation.verdicts[c.place].seconds > limit)
+
+
+def stale(situation: Situation) -> frozenset[HostPort]:
+    """The good squids whose manifest at least half of the others have long replaced by a newer one.
+
+    Half of them, so that one squid that lies about a date cannot put all the others behind itself.
+    """
+    told = {candidate.place: situation.verdicts[candidate.place].published for candidate in situation.good}
+    dates = {place: date for place, date in told.items() if date is not None}
+    latest = situation.now - STALE_SECONDS
+    return frozenset(
+        place
+        for place, date in dates.items()
+        if (newer := sum(date < other < latest for other in dates.values())) and 2 * newer >= len(dates)
     )
 
 
-def _sluggish(candidate: Candidate, verdicts: Mapping[HostPort, Verdict], fastest: float) -> bool:
-    limit = max(SLUGGISH_TIMES * fastest, fastest + SLUGGISH_SECONDS)
-    return verdicts[candidate.place].seconds > limit
+def _taken(ranked: Sequence[Candidate], lame: frozenset[HostPort], situation: Situation) -> list[Candidate]:
+    """The first address of each of the first `wanted` squids, in two failure domains if there are two.
 
-
-def _fastest(candidates: Sequence[Candidate], verdicts: Mapping[HostPort, Verdict]) -> float:
-    return min((verdicts[candidate.place].seconds for candidate in candidates), default=0.0)
-
-
-def _by_speed(good: Sequence[Candidate], verdicts: Mapping[HostPort, Verdict]) -> list[Candidate]:
-    """In the given order, but grossly slower ones last."""
-    fastest = _fastest(good, verdicts)
-    return sorted(good, key=lambda candidate: _sluggish(candidate, verdicts, fastest))
-
-
-def _first(candidates: Sequence[Candidate], wanted: int) -> list[Candidate]:
-    """The first address of each of the first `wanted` squids."""
+    Servers since 2.0 (which tell kilometres) spread requesters over squids that are equally near, by
+    spare capacity; where nobody has done so this node's own shuffle does.
+    """
     squids: dict[str, Candidate] = {}
-    for candidate in candidates:
+    for candidate in ranked:
         squids.setdefault(candidate.squid, candidate)
-    return list(squids.values())[:wanted]
+    pool: list[Candidate] = []
+    for group in _grouped(list(squids.values()), lame):
+        unspread = any(member.distance is None or member.heard for member in group)
+        pool += _shuffled(group, situation.node) if unspread else group
+    taken = pool[: situation.wanted]
+    if len(taken) > 1 and _domains(taken) == 1:
+        taken[-1:] = [next((c for c in pool if c.domain != taken[0].domain), taken[-1])]
+    return taken
+
+
+def _domains(members: Sequence[Candidate]) -> int:
+    return len({member.domain for member in members})
+
+
+def _shuffled(group: Sequence[Candidate], name: str) -> tuple[Candidate, ...]:
+    """In an order that is the same in each run on this node, and another on other nodes."""
+    return tuple(sorted(group, key=lambda member: node.share(name, member.squid)))
 
 
 def _only(groups: Groups, condition: Callable[[Candidate], bool]) -> Groups:
@@ -113,68 +143,37 @@ def _only(groups: Groups, condition: Callable[[Candidate], bool]) -> Groups:
     return tuple(group for group in kept if group)
 
 
-def _grouped(taken: Sequence[Candidate], kilometres: bool) -> Groups:
+def _grouped(taken: Sequence[Candidate], lame: frozenset[HostPort]) -> Groups:
     """Neighbours in the order whose distances make no difference become one group."""
     groups: list[list[Candidate]] = []
     for candidate in taken:
-        if groups and _as_near(groups[-1][0], candidate, kilometres):
+        first = groups[-1][0] if groups else None
+        if first and _as_near(first, candidate) and (first.place in lame) == (candidate.place in lame):
             groups[-1].append(candidate)
         else:
             groups.append([candidate])
     return tuple(tuple(group) for group in groups)
 
 
-def _as_near(first: Candidate, other: Candidate, kilometres: bool) -> bool:
-    if kilometres and first.distance is not None and other.distance is not None:
+def _as_near(first: Candidate, other: Candidate) -> bool:
+    if first.distance is not None and other.distance is not None:
         return abs(other.distance - first.distance) <= max(GROUP_KM, GROUP_SHARE * first.distance)
     return first.local and other.local
 
 
-def _steady(
-    present: Groups,
-    candidates: Sequence[Candidate],
-    verdicts: Mapping[HostPort, Verdict],
-    taken: Sequence[Candidate],
-    wanted: int,
-) -> bool:
+def _steady(situation: Situation, taken: Sequence[Candidate], lame: frozenset[HostPort]) -> bool:
     """Whether the present choice is still good in every respect, and the new one not much nearer."""
-    usable = {candidate.place: candidate for candidate in candidates if candidate.eligible}
-    members = [usable.get(member.place) for group in present for member in group]
-    now = [member for member in members if member and verdicts[member.place].good]
-    good = [candidate for candidate in usable.values() if verdicts[candidate.place].good]
-    if not now or len(now) < len(members) or not len(taken) <= len(now) <= wanted:
+    usable = {candidate.place: candidate for candidate in situation.candidates if candidate.eligible}
+    members = [usable.get(member.place) for group in situation.present for member in group]
+    now = [member for member in members if member and situation.verdicts[member.place].good]
+    if not now or len(now) < len(members) or not len(taken) <= len(now) <= situation.wanted:
         return False
-    fastest = _fastest(good, verdicts)
-    if any(_sluggish(member, verdicts, fastest) for member in now):
+    if _domains(taken) > _domains(now) or any(member.place in lame for member in now):
         return False
-    kilometres = in_kilometres(candidates)
-    return not any(_worth_it(old, new, kilometres) for old, new in zip(now, taken, strict=False))
+    return not any(_worth_it(old, new) for old, new in zip(now, taken, strict=False))
 
 
-def _worth_it(old: Candidate, new: Candidate, kilometres: bool) -> bool:
-    if not kilometres or old.distance is None or new.distance is None:
+def _worth_it(old: Candidate, new: Candidate) -> bool:
+    if old.distance is None or new.distance is None:
         return False
     return old.distance > WORTH_TIMES * new.distance + WORTH_KM
-
-
-def _remark(
-    candidate: Candidate,
-    verdicts: Mapping[HostPort, Verdict],
-    chosen: set[HostPort],
-    good: Sequence[Candidate],
-) -> Remark:
-    verdict = verdicts[candidate.place]
-    taken = candidate.place in chosen
-    if not verdict.good:
-        reason = verdict.reason
-    elif taken:
-        reason = f"{candidate.source}, good in {1000 * verdict.seconds:.0f} ms"
-    elif not candidate.eligible:
-        reason = "good, but the server no longer lists it"
-    elif any(other.squid == candidate.squid and other.place in chosen for other in good):
-        reason = "good, but another address of the same squid is used"
-    elif _sluggish(candidate, verdicts, _fastest(good, verdicts)):
-        reason = f"good, but slow: {1000 * verdict.seconds:.0f} ms"
-    else:
-        reason = "good, but not needed: enough others come first or are in use"
-    return Remark(candidate, taken, reason)

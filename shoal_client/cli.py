@@ -5,21 +5,20 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
-from shoal_client.actions import Actions, ExitCode
-from shoal_client.client import run
-from shoal_client.outputs import FRONTIER_SERVER
+from shoal_client import classad, journal, node
+from shoal_client.actions import Actions, Command, ExitCode
+from shoal_client.client import Streams, run
+from shoal_client.printing import FRONTIER_SERVER
 from shoal_client.settings import ClientSettings
 from shoal_common.errors import SettingsError
 from shoal_common.program import command_line, log_to_stderr, settings_of
-from shoal_common.settings import Loaded
 
 NAME = "shoal-client"
-_SYSLOG = Path("/dev/log")
 log = logging.getLogger(__name__)
 
 
@@ -28,8 +27,19 @@ def parser() -> argparse.ArgumentParser:
     result = command_line(
         NAME,
         "Finds the nearest good squids and configures CVMFS for them, or puts them into FRONTIER_SERVER. "
-        "Exit codes: 0 done or nothing to do; 1 could not, what was configured stays; 2 bad settings.",
+        "Exit codes: 0 changed or unchanged; 1 could not, what was configured stays; 2 bad settings; "
+        "3 no server listed a good squid, the last good choice is kept; 130 ended by a signal.",
         ClientSettings,
+    )
+    result.add_argument(
+        "command",
+        nargs="?",
+        type=Command,
+        choices=list(Command),
+        default=Command.RUN,
+        metavar="COMMAND",
+        help="run (default); doctor: tell what each mounted repository uses, why, and whether it works; "
+        "classad: print attributes for HTCondor's STARTD_CRON",
     )
     flag = result.add_argument
     flag("-d", "--dump", action="store_true", help="print the proxies in double quotes, change nothing")
@@ -37,6 +47,8 @@ def parser() -> argparse.ArgumentParser:
     flag("-k", "--skip-broadcast", action="store_true", help="do not listen on the LAN, whatever lan_wait is")
     flag("-o", "--force-server", action="store_true", help="put the server's squids before those of the LAN")
     flag("--dry-run", action="store_true", help="show what would be changed, as a diff and as commands")
+    flag("--explain", action="store_true", help="tell why each squid was taken or not (-f, -d: on stderr)")
+    flag("--exit-codes", action="store_true", help="end with 4 instead of 0 if something was changed")
     return result
 
 
@@ -49,10 +61,11 @@ def main() -> None:
 
 
 def start(arguments: Sequence[str], environ: Mapping[str, str], out: TextIO) -> ExitCode:
-    """Read flags, variables and file, then do the run; a signal ends it at any point."""
+    """Read flags, variables and file, then do what they say; a signal ends it at any point."""
     _stop_on_signals()
     try:
-        return _start(parser().parse_args(arguments), environ, out)
+        args = parser().parse_args(arguments)
+        return _start(args, environ, out).told(all_codes=args.exit_codes)
     except KeyboardInterrupt:
         log.warning("stopped by a signal")
         return ExitCode.STOPPED
@@ -65,6 +78,7 @@ def _start(args: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
         skip_broadcast=args.skip_broadcast,
         force_server=args.force_server,
         dry_run=args.dry_run,
+        explain=args.explain,
     )
     if args.servers and args.frontier_servers is None:
         args.frontier_servers = []  # who names a server on the command line means it for -f too
@@ -76,20 +90,30 @@ def _start(args: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
         if actions.frontier and not actions.dump and environ.get(FRONTIER_SERVER):
             out.write(environ[FRONTIER_SERVER] + "\n")
         return ExitCode.BAD_SETTINGS
-    _log(loaded)
-    return run(loaded.settings, actions, environ, out)
-
-
-def _log(loaded: Loaded[ClientSettings]) -> None:
     log_to_stderr(loaded.settings.log_level)
-    if loaded.settings.syslog and _SYSLOG.exists():
-        from logging.handlers import SysLogHandler  # noqa: PLC0415 - few runs need it
-
-        handler = SysLogHandler(str(_SYSLOG))
-        handler.ident = f"{NAME}: "
-        logging.getLogger().addHandler(handler)
     for warning in loaded.warnings:
         log.warning("%s", warning)
+    return _do(args.command, loaded.settings, actions, environ, out)
+
+
+def _do(
+    command: Command, settings: ClientSettings, actions: Actions, environ: Mapping[str, str], out: TextIO
+) -> ExitCode:
+    if command is Command.DOCTOR:
+        from shoal_client import doctor  # noqa: PLC0415 - a run from cron need not load it
+
+        return doctor.examine(settings, environ, time.time(), out)
+    if command is Command.CLASSAD:
+        classad.advertise(settings, environ, time.time(), out)
+        return ExitCode.UNCHANGED
+    if settings.splay and actions.configures:
+        time.sleep(settings.splay * node.share(node.identity(), "splay"))
+    explained = sys.stderr if actions.frontier or actions.dump else out
+    done = run(settings, actions, environ, Streams(out, explained))
+    log.info("%s", done.summary)
+    if settings.syslog and not actions.dry_run:
+        journal.send(NAME, done.summary, journal.SOCKET)
+    return done.code
 
 
 def _stop_on_signals() -> None:

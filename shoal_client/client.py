@@ -8,13 +8,16 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from shoal_client import cvmfs, frontier, outputs, state
-from shoal_client.actions import Actions, ExitCode
-from shoal_client.choice import Decision, decide
+from shoal_client import administrator, cms, frontier, node, outputs, printing, state
+from shoal_client.actions import Actions, ExitCode, worst
+from shoal_client.choice import Decision, Situation, decide
 from shoal_client.gather import Findings, Plan, gather
+from shoal_client.remarks import remarks
+from shoal_client.results import Result
 from shoal_client.settings import ClientSettings
 from shoal_client.state import Remembered
 from shoal_common.errors import Unavailable
@@ -25,8 +28,24 @@ from shoal_common.proxylist import ProxyList
 log = logging.getLogger(__name__)
 
 
-def run(settings: ClientSettings, actions: Actions, environ: Mapping[str, str], out: TextIO) -> ExitCode:
-    """Do what `actions` says; `out` gets what -d, -f and --dry-run print, and nothing else."""
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """`out` gets what -d, -f and --dry-run print; `explained` what --explain does."""
+
+    out: TextIO
+    explained: TextIO
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run ended, and that in one line for syslog."""
+
+    code: ExitCode
+    summary: str
+
+
+def run(settings: ClientSettings, actions: Actions, environ: Mapping[str, str], streams: Streams) -> Run:
+    """Do what `actions` says."""
     where = _state_directory(settings, actions, environ)
     with ExitStack() as held:
         try:
@@ -34,48 +53,81 @@ def run(settings: ClientSettings, actions: Actions, environ: Mapping[str, str], 
                 held.enter_context(state.lock(where, settings.probe_deadline))
         except state.Busy as busy:
             log.warning("%s: left to it", busy)
-            return ExitCode.DONE
+            return Run(ExitCode.UNCHANGED, f"{busy}: left to it")
         except Unavailable as error:
             log.warning("going on without a lock: %s", error)
-        return _run(settings, actions, environ, out, where)
+        printed = actions.frontier or actions.dump
+        wanted = (actions.service,) if printed else outputs.services(settings)
+        runs = [_serve(service, settings, actions, environ, streams, where) for service in wanted]
+    code = worst(each.code for each in runs)
+    return Run(code, "; ".join(each.summary for each in runs) or "nothing is configured to be written")
 
 
-def _run(
-    settings: ClientSettings, actions: Actions, environ: Mapping[str, str], out: TextIO, where: Path | None
-) -> ExitCode:
+def _serve(
+    service: Upstream,
+    settings: ClientSettings,
+    actions: Actions,
+    environ: Mapping[str, str],
+    streams: Streams,
+    where: Path | None,
+) -> Run:
     now = time.time()
-    remembered = _recall(where, actions.service)
-    findings = gather(_plan(settings, actions, environ, remembered))
-    decision = decide(
-        findings.candidates,
-        findings.verdicts,
-        remembered.groups if remembered else (),
-        settings.squids,
-        answered=findings.answered,
-    )
-    _tell(findings, decision, remembered, now)
+    remembered = recall(where, service)
+    findings = gather(plan(service, settings, actions, environ, remembered))
+    situation = situation_of(findings, remembered, settings, now)
+    decision = decide(situation)
+    _tell(findings, situation, decision, remembered, streams if actions.explain else None)
     chosen = ProxyList.of([member.proxy for member in group] for group in decision.groups)
-    result = outputs.Result(chosen, _defaults(settings), decision.kept)
-    if actions.frontier:
-        code = outputs.frontier(result, actions, environ, out)
+    result = Result(service, chosen, defaults(settings), decision.kept)
+    if actions.dump:
+        code = printing.dump(result, streams.out)
+    elif actions.frontier:
+        code = printing.frontier_server(result, settings, environ, streams.out)
     else:
-        code = outputs.cvmfs(result, settings, actions, environ, out)
+        code = outputs.apply(result, settings, environ, streams.out, dry_run=actions.dry_run)
     if where and decision.groups and not decision.kept and actions.remembers:
-        _remember(where, actions.service, Remembered(now, decision.groups))
-    return code
+        _remember(where, service, Remembered(now, decision.groups))
+    return Run(code, _summary(service, code, result, situation))
 
 
-def _plan(
-    settings: ClientSettings, actions: Actions, environ: Mapping[str, str], remembered: Remembered | None
+def _summary(service: Upstream, code: ExitCode, result: Result, situation: Situation) -> str:
+    words = {ExitCode.FAILED: "could not", ExitCode.KEPT: "kept", ExitCode.CHANGED: "changed"}
+    good, tested = len(situation.good), len(situation.candidates)
+    chain = result.chain.to_cvmfs() if result.chosen.groups else "what was there stays"
+    return f"{service.value} {words.get(code, 'unchanged')}: {chain} ({good} of {tested} candidates good)"
+
+
+def situation_of(
+    findings: Findings, remembered: Remembered | None, settings: ClientSettings, now: float
+) -> Situation:
+    """What was found, as the choice needs it."""
+    return Situation(
+        candidates=findings.candidates,
+        verdicts=findings.verdicts,
+        present=remembered.groups if remembered else (),
+        wanted=settings.squids,
+        answered=findings.answered,
+        node=node.identity(),
+        now=now,
+    )
+
+
+def plan(
+    service: Upstream,
+    settings: ClientSettings,
+    actions: Actions,
+    environ: Mapping[str, str],
+    remembered: Remembered | None,
 ) -> Plan:
+    """What to look for, for `service`."""
     servers, targets = settings.servers, [Target.cvmfs(url) for url in settings.probe_urls]
-    if actions.frontier:
+    if service is Upstream.FRONTIER:
         servers = settings.frontier_servers or servers
-        asked = frontier.server_urls(environ.get(outputs.FRONTIER_SERVER, ""))
+        asked = _frontier_servers(settings, environ if actions.frontier else {})
         targets = [Target.frontier(url) for url in asked] or targets
     return Plan(
         servers=servers,
-        service=actions.service,
+        service=service,
         targets=tuple(targets),
         wanted=settings.squids,
         remembered=remembered.members if remembered else (),
@@ -88,24 +140,41 @@ def _plan(
     )
 
 
-def _defaults(settings: ClientSettings) -> ProxyList:
+def _frontier_servers(settings: ClientSettings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Those that jobs use: of $FRONTIER_SERVER, of the configured string, or of CMS's file."""
+    for text in (environ.get(printing.FRONTIER_SERVER, ""), settings.frontier_server):
+        if found := frontier.server_urls(text):
+            return found
+    path = settings.site_local_config
+    return cms.server_urls(path)[: frontier.MOST_SERVERS] if path else ()
+
+
+def defaults(settings: ClientSettings) -> ProxyList:
+    """The administrator's own proxies."""
     if settings.default_proxy.groups:
         return settings.default_proxy
-    found = cvmfs.defaults(settings.cvmfs_directory)
+    found = administrator.defaults(settings.cvmfs_directory)
     if found.trouble:
         log.warning("%s", found.trouble)
     return found.chain
 
 
-def _tell(findings: Findings, decision: Decision, remembered: Remembered | None, now: float) -> None:
+def _tell(
+    findings: Findings,
+    situation: Situation,
+    decision: Decision,
+    remembered: Remembered | None,
+    streams: Streams | None,
+) -> None:
     for trouble in findings.troubles:
         log.warning("%s", trouble)
-    for remark in decision.remarks:
-        place = remark.candidate.proxy
-        log.info("%s %s: %s", place, "taken" if remark.taken else "not taken", remark.reason)
+    for remark in remarks(situation, decision):
+        log.info("%s", remark)
+        if streams:
+            streams.explained.write(f"# {remark}\n")
     if remembered and (decision.kept or not decision.groups):
         known = ", ".join(member.proxy for member in remembered.members)
-        minutes = max(0.0, now - remembered.time) / 60
+        minutes = max(0.0, situation.now - remembered.time) / 60
         log.warning("last good choice, %.0f min ago: %s", minutes, known)
 
 
@@ -118,7 +187,8 @@ def _state_directory(settings: ClientSettings, actions: Actions, environ: Mappin
     return where
 
 
-def _recall(where: Path | None, service: Upstream) -> Remembered | None:
+def recall(where: Path | None, service: Upstream) -> Remembered | None:
+    """The last choice, None and a warning if it cannot be read."""
     try:
         return state.load(where, service) if where else None
     except Unavailable as error:

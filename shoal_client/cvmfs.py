@@ -1,132 +1,74 @@
-"""CVMFS_HTTP_PROXY in a file of the client's own, and what the administrator's files say of it.
+"""CVMFS_HTTP_PROXY for repositories that are mounted later: a file of the client's own, or a marked block.
 
 CVMFS reads default.conf, default.d/*.conf, default.local, domain.d and config.d in this order, each in a
-/bin/sh; a later file wins. So everything written here is inert in a shell, and a value in default.local
-both serves as the administrator's default and keeps our file from having any effect.
+/bin/sh; a later file wins. So everything written here is inert in a shell.
 """
 
+import os
 import re
-import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from shoal_client import files
-from shoal_common.errors import InvalidProxyList, Unavailable
+from shoal_client import shell
+from shoal_client.documents import NOTICE, Document, own
+from shoal_common.errors import Unavailable
 from shoal_common.proxylist import ProxyList
 
-MARK = "# Written by shoal-client"
-HEADER = f"{MARK}, which replaces this file: changes belong into shoal_client.conf."
-_ASSIGNMENT = re.compile(r"\s*(?:(?:export|readonly)\s+)?CVMFS_HTTP_PROXY=(.*)")
-_ITSELF = re.compile(r"\$\{?CVMFS_HTTP_PROXY\b")
-_DEFAULT = re.compile(r"\$\{CVMFS_HTTP_PROXY:?-([^$`{}]*)\}")
-_INERT = re.compile(r"[A-Za-z0-9.:/|;_\-~%@\[\]]+")
+PROXIES = "CVMFS_HTTP_PROXY"
+EXTERNAL = "CVMFS_EXTERNAL_HTTP_PROXY"
+HEADER = f"# {NOTICE}"
+BLOCK_START = "# >>> shoal-client replaces what stands from here"
+BLOCK_END = "# <<< to here"
+BLOCK = re.compile(
+    rb"^%b\n(?:.*\n)*?%b(?:\n|\Z)" % (re.escape(BLOCK_START.encode()), re.escape(BLOCK_END.encode())),
+    re.MULTILINE,
+)
 
 
-def render(chain: ProxyList) -> bytes:
-    """The whole file for a chain that is not empty."""
-    value = chain.to_cvmfs()
-    if not _INERT.fullmatch(value):
-        raise InvalidProxyList(f"{value!r} is nothing that a shell may read")
-    return f'{HEADER}\nCVMFS_HTTP_PROXY="{value}"\n'.encode("ascii")
+def settings(chain: ProxyList, *, external: bool = False) -> str:
+    """The lines that set `chain`, which is not empty; with `external` for external data too."""
+    value = shell.quoted(chain.to_cvmfs())
+    return "".join(f"{name}={value}\n" for name in ([PROXIES, EXTERNAL] if external else [PROXIES]))
 
 
-def read(path: Path) -> bytes | None:
-    """What the client's file holds, None if there is none.
+def render(chain: ProxyList, *, external: bool = False) -> bytes:
+    """The whole of a file of the client's own."""
+    return f"{HEADER}\n{settings(chain, external=external)}".encode("ascii")
 
-    Raises Unavailable if it cannot be read, or is somebody else's: then it must not be replaced.
+
+def own_file(path: Path, chain: ProxyList, *, external: bool = False) -> Document:
+    """A file that belongs to the client alone."""
+    return own(path, render(chain, external=external))
+
+
+def block_in(path: Path, chain: ProxyList, *, external: bool = False) -> Document:
+    """A marked block at the end of an administrator's file, every other byte of which is kept.
+
+    What a shell makes of the whole is looked at before it is written.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Unavailable(f"{path}: {error.strerror}") from None
-    if content and not content.startswith(MARK.encode()):
-        raise Unavailable(f"{path} was not written by shoal-client and is left as it is")
-    return content
+    lines = settings(chain, external=external)
+    block = f"{BLOCK_START}\n{lines}{BLOCK_END}\n".encode("ascii")
+
+    def compose(before: bytes | None) -> bytes:
+        after = _with_block(before or b"", block)
+        if after != before:
+            found = shell.parameters(after, path.parent, {"PATH": os.defpath})
+            if found.get(PROXIES) != chain.to_cvmfs():
+                raise Unavailable(f"would not give CVMFS the proxies but {found.get(PROXIES)!r}")
+        return after
+
+    return Document(path, compose, BLOCK_START.encode())
 
 
-def write(path: Path, content: bytes) -> bool:
-    """Whether the file had to be changed. Raises Unavailable, and then nothing has changed."""
-    if read(path) == content:
-        return False
-    try:
-        files.replace(path, content)
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be written: {error.strerror}") from None
-    return True
+def _with_block(text: bytes, block: bytes) -> bytes:
+    there = BLOCK.findall(text)
+    marks = [text.count(mark.encode()) for mark in (BLOCK_START, BLOCK_END)]
+    if len(there) > 1 or marks != [len(there)] * 2:
+        raise Unavailable("has a damaged block of shoal-client: repair or remove it by hand")
+    if there:
+        return text.replace(there[0], block)
+    return text + (b"\n" if text and not text.endswith(b"\n") else b"") + block
 
 
-NONE = ProxyList()
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """The administrator's own proxies, and why none could be understood where there are some."""
-
-    chain: ProxyList = NONE
-    trouble: str | None = None
-
-
-def defaults(directory: Path) -> Defaults:
-    """What default.local sets, or has as the default in `${CVMFS_HTTP_PROXY:-…}`.
-
-    Only plain values are understood, the last one counts. One that extends ours (`${CVMFS_HTTP_PROXY};…`)
-    comes behind it anyway.
-    """
-    path = directory / "default.local"
-    try:
-        values = list(_values(path))
-    except OSError as error:
-        return Defaults(trouble=f"{path}: {error.strerror}")
-    if not values:
-        return Defaults()
-    given = _DEFAULT.fullmatch(values[-1])
-    value = given.group(1) if given else values[-1]
-    if _ITSELF.search(value):
-        return Defaults()
-    try:
-        return Defaults(ProxyList.parse(value))
-    except InvalidProxyList as error:
-        return Defaults(trouble=f"{path}: CVMFS_HTTP_PROXY is not used as default: {error}")
-
-
-def overriding(directory: Path, own: Path) -> tuple[Path, ...]:
-    """The files that CVMFS reads after `own` (in default.d) and that set the proxies anew."""
-    if own.parent != directory / "default.d":
-        return ()
-    later = [path for path in sorted(own.parent.glob("*.conf")) if path.name > own.name]
-    later.append(directory / "default.local")
-    for folder in ("domain.d", "config.d"):
-        later += sorted(path for path in (directory / folder).glob("*") if path.suffix in (".conf", ".local"))
-    return tuple(path for path in later if _overrides(path))
-
-
-def _overrides(path: Path) -> bool:
-    try:
-        return any(not _ITSELF.search(value) for value in _values(path))
-    except OSError:  # a file that we may not read says nothing to us
-        return False
-
-
-def _values(path: Path) -> Iterator[str]:
-    """The value of each assignment, without its quotes and without a comment behind it.
-
-    What the client itself has written, be it in default.local, is nobody's default.
-    """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    for line in () if text.startswith(MARK) else text.splitlines():
-        if match := _ASSIGNMENT.match(line):
-            yield _unquoted(match.group(1))
-
-
-def _unquoted(value: str) -> str:
-    try:
-        words = shlex.split(value, comments=True)
-    except ValueError:
-        return value
-    return words[0] if words else ""
+def without_block(text: str) -> str:
+    """An administrator's file without what the client has put there."""
+    return BLOCK.sub(b"", os.fsencode(text)).decode("utf-8", "surrogateescape")

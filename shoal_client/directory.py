@@ -6,17 +6,20 @@ its share of the time, while a late answer of the first still counts.
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Thread
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from shoal_common.errors import InvalidListing, Unavailable
+from shoal_common.hosts import HostPort
 from shoal_common.listing import Listing, decode
 from shoal_common.version import VERSION
 
 MAX_ANSWER = 1024 * 1024
 MAX_REDIRECTS = 3
+DISTANCE_HEADER = "X-Shoal-Distance"
+"""Servers since 2.0 say `km` here; others put a cost of 0 to 1 into `distance`."""
 _CHUNK = 16 * 1024
 
 
@@ -28,24 +31,28 @@ class Answer:
     troubles: tuple[str, ...]
 
 
-def request_url(server: str, count: int) -> str:
+def request_url(server: str, count: int, keep: Sequence[HostPort] = ()) -> str:
     """Where to ask for `count` caches: the server's path (default /nearest), the count, a slash.
 
-    Released clients ask in this form too (`/nearest/7/`).
+    Released clients ask in this form too (`/nearest/7/`). `keep` names the squids in use, so that the
+    server goes on telling of one that takes no new workers; older servers ignore it.
     """
     parts = urlsplit(server)
     path = parts.path.rstrip("/") or "/nearest"
-    return parts._replace(path=f"{path}/{count}/", fragment="").geturl()
+    kept = [f"keep={quote(','.join(map(str, keep)), safe=',:')}"] if keep else []
+    query = "&".join([*filter(None, [parts.query]), *kept])
+    return parts._replace(path=f"{path}/{count}/", query=query, fragment="").geturl()
 
 
-def ask(servers: Sequence[str], count: int, seconds: float) -> Answer:
+def ask(servers: Sequence[str], count: int, seconds: float, keep: Sequence[HostPort] = ()) -> Answer:
     """The first answer that lists caches, or else an empty one, or else none, within `seconds`.
 
     An empty list may come from a server that has only just started, so the others are asked as well.
+    `keep` are the squids in use, see `request_url`.
     """
     deadline = time.monotonic() + seconds
     results: SimpleQueue[tuple[str, Listing | Exception]] = SimpleQueue()
-    urls = [request_url(server, count) for server in servers]
+    urls = [request_url(server, count, keep) for server in servers]
     unanswered: list[str] = []
     troubles: list[str] = []
     empty: Listing | None = None
@@ -100,9 +107,17 @@ def fetch(url: str, seconds: float) -> Listing:
             with session.get(url, timeout=max(0.001, seconds), stream=True) as reply:
                 if reply.status_code != requests.codes.ok:
                     raise Unavailable(f"answered status {reply.status_code}")
-                return decode(_body(reply.iter_content(_CHUNK)))
+                kilometres = reply.headers.get(DISTANCE_HEADER, "").strip() == "km"
+                return _in_kilometres(decode(_body(reply.iter_content(_CHUNK))), told=kilometres)
     except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to no host
         raise Unavailable(_cause(error)) from None
+
+
+def _in_kilometres(listing: Listing, *, told: bool) -> Listing:
+    """Without distances unless they are kilometres: a cost compares with nothing."""
+    if told:
+        return listing
+    return replace(listing, caches=tuple(replace(cache, distance=None) for cache in listing.caches))
 
 
 def _body(chunks: Iterable[bytes]) -> bytes:

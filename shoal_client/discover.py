@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from threading import Event
 
-from shoal_client.candidates import Candidate, Source
+from shoal_client.candidates import OWN_SITE, Candidate, Source
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort, ipv4, port_number
@@ -39,7 +39,7 @@ def parse(packet: bytes, sender: str, service: Upstream) -> Candidate | None:
         return None
     if not upstream.serves(service):
         return None
-    return Candidate(place, Source.LAN, str(place), 0.0, local=True, heard=True)
+    return Candidate(place, Source.LAN, str(place), 0.0, local=True, heard=True, domain=OWN_SITE)
 
 
 def open_port(port: int) -> socket.socket:

@@ -5,6 +5,7 @@ ignored, parentheses nest; a string without any is the URL of one server. A mist
 and so does a 25th proxy. Every byte that was there stays there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from shoal_common.proxylist import FRONTIER_MAX_PROXIES, ProxyList
 
 MOST_SERVERS = 3
 _PROXY_KEYS = ("proxyurl", "backupproxyurl")
+_PAC_KEY = "proxyconfigurl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,11 @@ def server_urls(text: str) -> tuple[str, ...]:
     except InvalidProxyList:
         return ()
     urls = [group.value for group in groups if group.key == "serverurl"] if groups else [text]
-    return tuple(url for url in urls if _is_server(url))[:MOST_SERVERS]
+    return tuple(url for url in urls if is_server(url))[:MOST_SERVERS]
 
 
-def _is_server(url: str) -> bool:
+def is_server(url: str) -> bool:
+    """Whether it is the URL of a server that can be asked."""
     try:
         parts = urlsplit(url)
         host_text(parts.hostname or "")
@@ -72,31 +75,56 @@ def _is_server(url: str) -> bool:
         return False
 
 
-def rewrite(text: str, chain: ProxyList) -> str:
+def rewrite(text: str, chain: ProxyList, *, taken: int = 0, replace_pac: bool = False) -> str:
     """`text` with the proxies of `chain` before its own, as far as the limit of 24 in all allows.
 
     They go before the first `(proxyurl` that follows another group, or else to the end. Those that are
-    there already are not repeated, DIRECT and auto are left out. Raises InvalidProxyList if `text` is
-    nothing that the Frontier client would take.
+    there already are not repeated, DIRECT and auto are left out. `taken` counts what the environment
+    adds to the 24 (see `in_environment`). Where a PAC file is named its proxies come first to the
+    Frontier client, wherever it stands; `replace_pac` takes it out. Raises InvalidProxyList if `text`
+    is nothing that the Frontier client would take.
     """
     groups = parse(text)
-    if not groups and not _is_server(text):
+    if not groups and not is_server(text):
         raise InvalidProxyList("it is neither a list of (key=value) nor the URL of a server")
     present = [group.value for group in groups if group.key in _PROXY_KEYS]
-    known = {_canonical(url) for url in present}
-    fresh = [proxy for proxy in chain.proxies if _canonical(proxy) not in known]
-    room = max(0, FRONTIER_MAX_PROXIES - len(present))
+    known = {canonical(url) for url in present}
+    fresh = [
+        proxy for proxy in chain.proxies if proxy.startswith("http://") and canonical(proxy) not in known
+    ]
+    room = max(0, FRONTIER_MAX_PROXIES - taken - len(present))
     ours = "".join(f"(proxyurl={proxy})" for proxy in fresh[:room])
     if not ours:
         return text
     if not groups:
         return f"(serverurl={text}){ours}"
     at = next((group.start for group in groups[1:] if group.key == "proxyurl"), len(text))
-    return text[:at] + ours + text[at:]
+    rewritten = text[:at] + ours + text[at:]
+    return _without_pac(rewritten) if replace_pac else rewritten
 
 
-def _canonical(url: str) -> str:
-    """Without what may be left out: the scheme, port 80, a closing slash."""
+def asks_pac(text: str) -> bool:
+    """Whether it names a PAC file, whose proxies the Frontier client (since 2.8.20) tries first."""
+    try:
+        return any(group.key == _PAC_KEY for group in parse(text))
+    except InvalidProxyList:
+        return False
+
+
+def _without_pac(text: str) -> str:
+    for group in reversed(parse(text)):
+        if group.key == _PAC_KEY:
+            text = text[: group.start] + text[group.start + len(f"({group.key}={group.value})") :]
+    return text
+
+
+def in_environment(environ: Mapping[str, str]) -> int:
+    """How many proxies the environment adds: FRONTIER_PROXY and FRONTIER_PROXY1 to 24."""
+    return sum(bool(environ.get(f"FRONTIER_PROXY{number or ''}")) for number in range(25))
+
+
+def canonical(url: str) -> str:
+    """A proxy's URL without what may be left out: the scheme, port 80, a closing slash."""
     place = url.strip().removeprefix("http://").rstrip("/").lower()
     try:
         return str(HostPort.parse(place, 80))

@@ -22,6 +22,9 @@ from shoal_common.probe import Outcome, Target, Verdict
 
 SPARE = 5
 """How many more squids are asked for than are wanted; released clients do the same."""
+PATIENCE = 4.0
+"""So many times the grace a second failure domain is waited for: it is farther away. Not by a worker
+that has no squids yet, which is in a hurry; its next run completes the choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ class _Gathering:
         pending = max((self.due[place] for place in self.due.keys() - self.verdicts.keys()), default=now)
         if self._enough() and not asking:
             self.enough_since = now if self.enough_since is None else self.enough_since
-            end = min(pending, self.enough_since + self.plan.grace)
+            patience = PATIENCE if self.plan.remembered and not self._two_domains() else 1.0
+            end = max(min(pending, self.enough_since + patience * self.plan.grace), self._present_until(now))
         else:
             end = max(pending, server_until if asking else now, lan_until)
         return end if end > now else None
@@ -112,13 +116,31 @@ class _Gathering:
             place, verdict = event
             self.verdicts[place] = verdict
 
-    def _enough(self) -> bool:
-        good = {
-            candidate.squid
+    def _good(self) -> list[Candidate]:
+        return [
+            candidate
             for candidate in self._candidates()
             if candidate.eligible and (verdict := self.verdicts.get(candidate.place)) and verdict.good
+        ]
+
+    def _enough(self) -> bool:
+        return len({candidate.squid for candidate in self._good()}) >= self.plan.wanted
+
+    def _two_domains(self) -> bool:
+        """Whether the good ones span two failure domains, or none that is still tested can add one."""
+        good = {candidate.domain for candidate in self._good()}
+        tested = {
+            candidate.domain for candidate in self._candidates() if candidate.place not in self.verdicts
         }
-        return len(good) >= self.plan.wanted
+        return self.plan.wanted < 2 or len(good) > 1 or not tested - good
+
+    def _present_until(self, now: float) -> float:
+        """A squid in use is only given up for a failure, not for being a little later than others."""
+        present = {candidate.place for candidate in self.plan.remembered}
+        pending = [c.place for c in self._candidates() if c.eligible and c.place not in self.verdicts]
+        return max(
+            (self.due[place] for place in pending if place in present and place in self.due), default=now
+        )
 
     def _listed(self) -> tuple[Candidate, ...]:
         if self.answer is None or self.answer.listing is None:
@@ -140,7 +162,8 @@ class _Gathering:
 
     def _ask(self) -> None:
         plan = self.plan
-        self.events.put(directory.ask(plan.servers, plan.wanted + SPARE, plan.server_deadline))
+        keep = [candidate.place for candidate in plan.remembered if not candidate.heard]
+        self.events.put(directory.ask(plan.servers, plan.wanted + SPARE, plan.server_deadline, keep))
 
     def _listen(self, until: float) -> bool:
         if self.plan.lan_wait <= 0:

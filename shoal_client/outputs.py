@@ -1,186 +1,145 @@
-"""Hands the chosen proxies to what they are for: CVMFS's configuration, its mounts, or stdout."""
+"""Hands the chosen proxies to the files and mounts that the settings name; or shows what would be done."""
 
-import difflib
 import logging
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+import subprocess
+from collections.abc import Iterator, Mapping
 from typing import TextIO
 
-from shoal_client import cvmfs as configuration
-from shoal_client import frontier as frontier_server
-from shoal_client import talk
-from shoal_client.actions import Actions, ExitCode
-from shoal_client.settings import ClientSettings
+from shoal_client import administrator, cms, cvmfs, formats, frontier, live
+from shoal_client.actions import ExitCode, worst
+from shoal_client.documents import Document, own
+from shoal_client.results import Result
+from shoal_client.settings import ClientSettings, PacSite
 from shoal_common.errors import InvalidProxyList, Unavailable
+from shoal_common.heartbeat import Upstream
 from shoal_common.proxylist import ProxyList
 
-FRONTIER_SERVER = "FRONTIER_SERVER"
+RELOAD_SECONDS = 300.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The squids that were chosen, all tested good, and the administrator's own proxies.
-
-    `kept`: there was nothing to choose from anew, what is configured should stay.
-    """
-
-    chosen: ProxyList
-    defaults: ProxyList
-    kept: bool
-
-    @property
-    def chain(self) -> ProxyList:
-        """The chosen ones with the administrator's behind them."""
-        return self.chosen.then(self.defaults)
+def services(settings: ClientSettings) -> tuple[Upstream, ...]:
+    """What squids are needed for, by the outputs that are configured."""
+    found = []
+    if settings.write_cvmfs or settings.set_live or _shared(settings) or settings.cvmfs_blocks:
+        found.append(Upstream.CVMFS)
+    if settings.frontier_file or settings.site_local_config:
+        found.append(Upstream.FRONTIER)
+    return tuple(found)
 
 
-def frontier(result: Result, actions: Actions, environ: Mapping[str, str], out: TextIO) -> ExitCode:
-    """Print FRONTIER_SERVER with the chosen proxies, and unchanged if that cannot be."""
-    if actions.dump:
-        return _dump(result, result.chain.to_frontier(), out)
-    server = environ.get(FRONTIER_SERVER, "")
-    if not server:
-        log.error("FRONTIER_SERVER is not set: there is nothing to put the proxies into")
-        return ExitCode.KEPT
-    out.write(_rewritten(server, result) + "\n")
-    return ExitCode.DONE
+def _shared(settings: ClientSettings) -> bool:
+    return any((settings.pac_file, settings.json_file, settings.http_proxy_file, settings.configmap_file))
 
 
-def _rewritten(server: str, result: Result) -> str:
+def apply(
+    result: Result, settings: ClientSettings, environ: Mapping[str, str], out: TextIO, *, dry_run: bool
+) -> ExitCode:
+    """Write the files of `result`'s service and set the mounts; with `dry_run` print it instead."""
     if not result.chosen.groups:
-        log.warning("no squid was found good: FRONTIER_SERVER stays as it is")
-        return server
+        log.warning("no squid was found good: the configuration of %s stays as it is", result.service)
+        return ExitCode.FAILED
     try:
-        return frontier_server.rewrite(server, result.chain)
+        documents = list(_documents(result, settings))
     except InvalidProxyList as error:
-        log.warning("FRONTIER_SERVER stays as it is: %s", error)
-        return server
-
-
-def cvmfs(
-    result: Result, settings: ClientSettings, actions: Actions, environ: Mapping[str, str], out: TextIO
-) -> ExitCode:
-    """Write the client's file and set the mounted repositories; or print the chain, or what would be done."""
-    if actions.dump:
-        return _dump(result, result.chain.to_cvmfs(), out)
-    if not result.chosen.groups:
-        log.warning("no squid was found good: the configuration of CVMFS stays as it is")
-        return ExitCode.KEPT
-    if result.kept and (settings.cvmfs_config.exists() or not settings.write_cvmfs):
-        log.warning("no server listed a good squid: the configuration of CVMFS stays as it is")
-        return ExitCode.KEPT
-    steps = []
-    if settings.write_cvmfs:
-        steps.append(_show_file if actions.dry_run else _write_file)
+        log.error("the configuration of %s stays as it is: %s", result.service, error)  # noqa: TRY400
+        return ExitCode.FAILED
+    if result.kept:
+        log.warning("no server listed a good squid: the configuration of %s stays as it is", result.service)
+        missing = [_write(document, out, dry_run=dry_run) for document in documents if not document.written]
+        return worst([ExitCode.KEPT, *missing])
+    codes = [_write(document, out, dry_run=dry_run) for document in documents]
+    if result.service is Upstream.FRONTIER:
+        return worst(codes)
+    for document, code in zip(documents, codes, strict=True):
+        if code is not ExitCode.FAILED:
+            _tell_overriding(document, settings, changed=code is ExitCode.CHANGED)
+    if settings.reload_command and ExitCode.CHANGED in codes:
+        codes.append(_reload(settings.reload_command, environ, out, dry_run=dry_run))
     if settings.set_live:
-        steps.append(_show_live if actions.dry_run else _set_live)
-    return max([step(result.chain, settings, environ, out) for step in steps], default=ExitCode.DONE)
+        codes.append(live.apply(result.chain, settings, environ, out, dry_run=dry_run))
+    return worst(codes)
 
 
-def _dump(result: Result, text: str, out: TextIO) -> ExitCode:
-    """In double quotes, as released clients print it."""
-    if text:
-        out.write(f'"{text}"\n')
-    if result.chosen.groups:
-        return ExitCode.DONE
-    log.warning(
-        "no squid was found good: %s", "these are the defaults" if text else "there is nothing to show"
-    )
-    return ExitCode.KEPT
+def _documents(result: Result, settings: ClientSettings) -> Iterator[Document]:
+    """The files for a service; raises InvalidProxyList if the chain cannot be written in one of them."""
+    chain = result.chain
+    if result.service is Upstream.FRONTIER:
+        if settings.frontier_file:
+            yield _frontier_file(chain, settings)
+        if settings.site_local_config:
+            yield cms.site_local_config(settings.site_local_config, chain)
+        return
+    external = settings.external_data
+    if settings.write_cvmfs:
+        yield cvmfs.own_file(settings.cvmfs_config, chain, external=external)
+    for path in settings.cvmfs_blocks:
+        yield cvmfs.block_in(path, chain, external=external)
+    if settings.configmap_file:
+        name, space = settings.configmap_name, settings.configmap_namespace
+        yield own(settings.configmap_file, formats.config_map(chain, name, space, external=external))
+    if settings.pac_file:
+        yield own(settings.pac_file, formats.pac(chain))
+    if settings.json_file:
+        yield own(settings.json_file, formats.as_json(chain))
+    if settings.http_proxy_file:
+        yield formats.http_proxy(settings.http_proxy_file, chain)
 
 
-def _write_file(
-    chain: ProxyList, settings: ClientSettings, environ: Mapping[str, str], out: TextIO
-) -> ExitCode:
-    del environ, out
-    path = settings.cvmfs_config
+def _frontier_file(chain: ProxyList, settings: ClientSettings) -> Document:
+    path = settings.frontier_file
+    if path is None or not settings.frontier_server:
+        raise InvalidProxyList("[frontier] file needs [frontier] string, the string to put the proxies into")
+    replace_pac = settings.frontier_pac is PacSite.REPLACE
+    value = frontier.rewrite(settings.frontier_server, chain, replace_pac=replace_pac)
+    return own(path, formats.variable(path, "FRONTIER_SERVER", value))
+
+
+def _write(document: Document, out: TextIO, *, dry_run: bool) -> ExitCode:
     try:
-        changed = configuration.write(path, configuration.render(chain))
+        if dry_run:
+            diff = document.diff()
+            out.write(diff or f"# {document.path} stays as it is\n")
+            return ExitCode.CHANGED if diff else ExitCode.UNCHANGED
+        changed = document.write()
     except Unavailable as error:
         log.error("%s", error)  # noqa: TRY400 - the operator's mistake, not ours: no traceback
-        return ExitCode.KEPT
-    log.info("%s %s: %s", path, "now says" if changed else "said already", chain.to_cvmfs())
-    for other in configuration.overriding(settings.cvmfs_directory, path):
+        return ExitCode.FAILED
+    log.info("%s %s", document.path, "was changed" if changed else "stays as it is")
+    return ExitCode.CHANGED if changed else ExitCode.UNCHANGED
+
+
+def _tell_overriding(document: Document, settings: ClientSettings, *, changed: bool) -> None:
+    for other in administrator.overriding(settings.cvmfs_directory, document.path):
         log.log(
             logging.WARNING if changed else logging.INFO,
             "%s has no effect on later mounts: %s sets CVMFS_HTTP_PROXY after it. Write there "
             'CVMFS_HTTP_PROXY="${CVMFS_HTTP_PROXY:-…}"',
-            path,
+            document.path,
             other,
         )
-    return ExitCode.DONE
 
 
-def _show_file(
-    chain: ProxyList, settings: ClientSettings, environ: Mapping[str, str], out: TextIO
-) -> ExitCode:
-    del environ
-    path = settings.cvmfs_config
+def _reload(command: str, environ: Mapping[str, str], out: TextIO, *, dry_run: bool) -> ExitCode:
+    if dry_run:
+        out.write(f"{command}\n")
+        return ExitCode.CHANGED
     try:
-        before = (configuration.read(path) or b"").decode("utf-8", "replace")
-    except Unavailable as error:
-        log.error("%s", error)  # noqa: TRY400
-        return ExitCode.KEPT
-    after = configuration.render(chain).decode("ascii")
-    lines = difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), str(path), str(path)
-    )
-    out.writelines(lines)
-    if before == after:
-        out.write(f"# {path} stays as it is\n")
-    return ExitCode.DONE
-
-
-def _set_live(
-    chain: ProxyList, settings: ClientSettings, environ: Mapping[str, str], out: TextIO
-) -> ExitCode:
-    del out
-    code = ExitCode.DONE
-    short = _short(chain)
-    for repository in _mounted(settings):
-        try:
-            if not talk.uses(settings.cvmfs_talk, repository, short, environ):
-                talk.set_live(settings.cvmfs_talk, repository, short, environ)
-                log.info("%s uses now: %s", repository, short.to_cvmfs())
-        except Unavailable as error:
-            log.error("%s", error)  # noqa: TRY400
-            code = ExitCode.KEPT
-    return code
-
-
-def _show_live(
-    chain: ProxyList, settings: ClientSettings, environ: Mapping[str, str], out: TextIO
-) -> ExitCode:
-    code = ExitCode.DONE
-    short = _short(chain)
-    for repository in _mounted(settings):
-        try:
-            if talk.uses(settings.cvmfs_talk, repository, short, environ):
-                out.write(f"# {repository} uses these proxies already\n")
-            else:
-                out.write(shlex.join(talk.command(settings.cvmfs_talk, repository, short)) + "\n")
-        except Unavailable as error:
-            log.error("%s", error)  # noqa: TRY400
-            code = ExitCode.KEPT
-    return code
-
-
-def _mounted(settings: ClientSettings) -> tuple[str, ...]:
-    try:
-        return talk.mounted(settings.mounts)
-    except Unavailable as error:
-        log.warning("no repository is set: %s", error)
-        return ()
-
-
-def _short(chain: ProxyList) -> ProxyList:
-    short = talk.shortened(chain)
-    if short != chain:
-        log.warning(
-            "mounted repositories get %d of %d proxies: cvmfs_talk takes no longer list",
-            len(short.members),
-            len(chain.members),
+        done = subprocess.run(
+            shlex.split(command),
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=RELOAD_SECONDS,
+            check=False,
         )
-    return short
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.error("%s: %s", command, error)  # noqa: TRY400
+        return ExitCode.FAILED
+    if done.returncode:
+        said = done.stdout.decode("utf-8", "replace").strip()[:200]
+        log.error("%s ended with %d: %s", command, done.returncode, said)
+        return ExitCode.FAILED
+    return ExitCode.CHANGED

@@ -1,14 +1,16 @@
 """What can be set for the client: one declaration from which flags, variables, file keys and sample come."""
 
 import ipaddress
+import shlex
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 from shoal_common.errors import InvalidProxyList
 from shoal_common.hosts import is_host_name
-from shoal_common.kinds import Kind, number, one_of, several, text, url, whole, yes_no
+from shoal_common.kinds import Kind, number, one_of, optional, several, text, url, whole, yes_no
 from shoal_common.program import LogLevel
 from shoal_common.proxylist import ProxyList
 from shoal_common.settings import Settings, setting
@@ -41,7 +43,22 @@ def _reachable(kind: Kind) -> Kind:
     return Kind(parse, f"{kind.allowed} with a host", kind.show)
 
 
+def _command(value: str) -> str:
+    if value and not (value.isprintable() and shlex.split(value)):
+        raise ValueError(value)
+    return value
+
+
+class PacSite(StrEnum):
+    """What to do where FRONTIER_SERVER names a PAC file."""
+
+    KEEP = "keep"
+    REPLACE = "replace"
+
+
 _PATH = Kind(_path, "an absolute path")
+_FILE = optional(_PATH, "none is written")
+_DNS_LABEL = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
 _CHAIN = Kind(
     _chain,
     "proxies as in CVMFS_HTTP_PROXY: http://host:port or DIRECT, joined by ; (then) or | (either)",
@@ -110,6 +127,13 @@ class ClientSettings(Settings):
     lan_port: int = setting(
         "general", 50000, whole(1, 65535), "The UDP port of these announcements; agents use 50000."
     )
+    splay: float = setting(
+        "general",
+        0.0,
+        number(0, 86400, "seconds"),
+        "For cron: wait first, for a time that is this node's own and at most this long, so that a "
+        "thousand nodes do not ask at once. Not with -f, -d or --dry-run.",
+    )
     state_dir: Path = setting(
         "general",
         Path("/var/lib/shoal"),
@@ -129,6 +153,24 @@ class ClientSettings(Settings):
     )
     cvmfs_directory: Path = setting(
         "cvmfs", Path("/etc/cvmfs"), _PATH, "Where the configuration of CVMFS is, default.local among it."
+    )
+    cvmfs_blocks: tuple[Path, ...] = setting(
+        "cvmfs",
+        (),
+        several(_PATH),
+        "Files of yours that get a marked block at their end, such as /etc/cvmfs/default.local (which then "
+        "also wins), domain.d/cern.ch.local or config.d/atlas.cern.ch.local. All else in them stays.",
+        key="blocks_in",
+    )
+    external_data: bool = setting(
+        "cvmfs", False, yes_no(), "Whether to set the proxies for external data too, in files and mounts."
+    )
+    reload_command: str = setting(
+        "cvmfs",
+        "",
+        Kind(_command, "a command with its arguments; empty: none"),
+        "Run when a file of CVMFS has changed. `cvmfs_config reload` blocks all of /cvmfs for a moment and "
+        "is not needed: mounted repositories are set without it.",
     )
     probe_urls: tuple[str, ...] = setting(
         "cvmfs",
@@ -160,6 +202,57 @@ class ClientSettings(Settings):
         "Shoal servers to ask for Frontier (-f), where these differ. Empty: the same servers.",
         was=("general.conditions_url",),
     )
+    frontier_server: str = setting(
+        "frontier",
+        "",
+        text(
+            "a connect string of (key=value) without blanks, or a URL", r"[A-Za-z0-9.:/|;_\-~%@\[\]()=,?&+]*"
+        ),
+        "The string that the proxies are put into for the file below; with -f it is $FRONTIER_SERVER.",
+        key="string",
+        flags=("--frontier-string",),
+    )
+    frontier_file: Path | None = setting(
+        "frontier",
+        None,
+        _FILE,
+        "A file that sets FRONTIER_SERVER: *.sh and *.csh for /etc/profile.d, any other for the "
+        "environment of services and containers.",
+        key="file",
+    )
+    frontier_pac: PacSite = setting(
+        "frontier",
+        PacSite.KEEP,
+        one_of(PacSite),
+        "Where the string names a PAC file its proxies come first and those that were found behind them "
+        "(keep); or the PAC file is taken out (replace).",
+        key="pac",
+    )
+    site_local_config: Path | None = setting(
+        "frontier",
+        None,
+        _FILE,
+        "CMS's site-local-config.xml, which gets the proxies in its calib-data/frontier-connect; every "
+        "other byte stays.",
+    )
+    pac_file: Path | None = setting("files", None, _FILE, "A PAC file with the same proxies as CVMFS.")
+    json_file: Path | None = setting("files", None, _FILE, "The same as JSON.")
+    http_proxy_file: Path | None = setting(
+        "files",
+        None,
+        _FILE,
+        "The first of them as http_proxy, in a file as [frontier] file.",
+    )
+    configmap_file: Path | None = setting(
+        "files", None, _FILE, "A Kubernetes ConfigMap for cvmfs-csi, to be given to kubectl apply -f."
+    )
+    configmap_name: str = setting("files", "shoal-cvmfs", text("a DNS name", _DNS_LABEL), "Its name.")
+    configmap_namespace: str = setting(
+        "files",
+        "",
+        text("a DNS name; empty: kubectl's", rf"(?:{_DNS_LABEL})?"),
+        "Its namespace.",
+    )
     log_level: LogLevel = setting(
         "logging",
         LogLevel.WARNING,
@@ -167,5 +260,8 @@ class ClientSettings(Settings):
         "How much is told on stderr: info tells every change, and why each squid was taken or not.",
     )
     syslog: bool = setting(
-        "logging", False, yes_no(), "Whether to log to syslog (/dev/log, as shoal-client) too."
+        "logging",
+        True,
+        yes_no(),
+        "Whether each run leaves one line in syslog or the journal (/dev/log, as shoal-client).",
     )

@@ -154,6 +154,7 @@ def _squid(member: Candidate) -> dict[str, object]:
         "distance": member.distance,
         "local": member.local,
         "heard": member.heard,
+        "domain": member.domain,
     }
 
 
@@ -171,4 +172,5 @@ def _member(entry: Any) -> Candidate:
         distance=None if distance is None else float(distance),
         local=entry["local"] is True,
         heard=entry["heard"] is True,
+        domain=str(entry.get("domain", "")),
     )

@@ -7,13 +7,13 @@ true, IPv4 only, no comma in a scalar string (docs/rest.md has the rules). `enco
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from shoal_common.errors import InvalidListing
 from shoal_common.heartbeat import CacheType, Upstream
-from shoal_common.hosts import host_text, ipv4, port_number
+from shoal_common.hosts import host_text, ipv4, ipv6, port_number
 
 GEO_KEYS = (
     "city",
@@ -54,6 +54,8 @@ class ListedCache:
     upstream: Upstream = Upstream.BOTH
     geo: GeoData = field(default_factory=dict)
     distance: float | None = None
+    ipv6: str | None = None
+    """Read where an answer has it; never in the legacy text, whose readers build broken URLs from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ def _cache(entry: Any) -> ListedCache:
     if not isinstance(entry, dict):
         raise ValueError("not an object")
     public, private = _address(entry, "public_ip"), _address(entry, "private_ip")
-    if public is None and private is None:
+    six = _address(entry, "ipv6", ipv6)
+    if public is None and private is None and six is None:
         raise ValueError("neither public_ip nor private_ip")
     return ListedCache(
         hostname=_host(entry),
@@ -144,20 +147,33 @@ def _cache(entry: Any) -> ListedCache:
         local=entry.get("local") is True,
         cache_type=_cache_type(entry),
         upstream=_upstream(entry),
+        geo=_place(entry.get("geo_data")),
         distance=_number(entry, "distance"),
+        ipv6=six,
     )
 
 
-def _address(entry: Mapping[str, Any], key: str) -> str | None:
+def _address(entry: Mapping[str, Any], key: str, form: Callable[[str], str] = ipv4) -> str | None:
     value = entry.get(key)
     if value is None:
         return None
     if not isinstance(value, str):
         raise ValueError(f"{key} is not a string")
     try:
-        return ipv4(value)
+        return form(value)
     except ValueError:
-        raise ValueError(f"{key}: {value[:60]!r} is not an IPv4 address") from None
+        kind = "an IPv4" if form is ipv4 else "an IPv6"
+        raise ValueError(f"{key}: {value[:60]!r} is not {kind} address") from None
+
+
+def _place(geo: Any) -> GeoData:
+    """Latitude and longitude in degrees if both are known: what a client may act on."""
+    if not isinstance(geo, dict):
+        return {}
+    latitude, longitude = _number(geo, "latitude"), _number(geo, "longitude")
+    if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
+        return {}
+    return {"latitude": latitude, "longitude": longitude}
 
 
 def _host(entry: Mapping[str, Any]) -> str:

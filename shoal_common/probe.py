@@ -73,11 +73,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One probe's result: `reason` is a sentence for an operator, `seconds` how long it took."""
+    """One probe's result: `reason` is a sentence for an operator, `seconds` how long it took.
+
+    `published`: when the manifest that was served was made (seconds since 1970), if it says so.
+    """
 
     outcome: Outcome
     reason: str
     seconds: float
+    published: float | None = None
 
     @property
     def good(self) -> bool:
@@ -158,7 +162,14 @@ def probe(proxy: HostPort | None, target: Target, *, timeout: float, fresh: bool
     except (http.client.HTTPException, Unavailable) as error:
         return Verdict(Outcome.WRONG, _why(error, proxy, timeout), time.monotonic() - start)
     outcome, reason = judge(reply, target, proxied=proxy is not None, now=time.time())
-    return Verdict(outcome, reason, time.monotonic() - start)
+    published = _published(reply) if outcome is Outcome.GOOD else None
+    return Verdict(outcome, reason, time.monotonic() - start, published)
+
+
+def _published(reply: Reply) -> float | None:
+    """The line T of a manifest (cvmfs/manifest.cc); a whitelist and a Frontier answer have none."""
+    match = re.search(rb"^T([0-9]{1,12})$", reply.body.partition(b"\n--\n")[0], re.MULTILINE)
+    return float(match[1]) if match else None
 
 
 def _why(error: Exception, proxy: HostPort | None, timeout: float) -> str:

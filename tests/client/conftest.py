@@ -6,14 +6,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from shoal_client import choice
 from shoal_client.actions import Actions, ExitCode
-from shoal_client.client import run
+from shoal_client.client import Streams, run
 from shoal_client.settings import ClientSettings
 from testbed.cvmfs_talk import CvmfsTalk
 from tests.client import parts
+
+# A busy machine must not fail a rule.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 
 @dataclass
@@ -25,6 +32,8 @@ class Worker:
     talk: CvmfsTalk
     environ: dict[str, str] = field(default_factory=lambda: {"PATH": "/usr/bin:/bin"})
     printed: str = ""
+    explained: str = ""
+    summary: str = ""
 
     @property
     def config(self) -> Path:
@@ -48,10 +57,10 @@ class Worker:
             table.write(f"cvmfs2 /cvmfs/{repository} fuse ro,nosuid,nodev 0 0\n")
 
     def run(self, **actions: bool) -> ExitCode:
-        out = io.StringIO()
-        code = run(self.settings, Actions(**actions), self.environ, out)
-        self.printed = out.getvalue()
-        return code
+        out, explained = io.StringIO(), io.StringIO()
+        done = run(self.settings, Actions(**actions), self.environ, Streams(out, explained))
+        self.printed, self.explained, self.summary = out.getvalue(), explained.getvalue(), done.summary
+        return done.code
 
     def flags(self) -> list[str]:
         """The settings as the command line takes them."""
@@ -89,5 +98,6 @@ def worker(tmp_path: Path, directory: parts.Directory, monkeypatch: pytest.Monke
         probe_urls=(parts.URL,),
         cvmfs_talk=str(talk.path),
         mounts=mounts,
+        syslog=False,
     )
     return Worker(tmp_path, settings, talk)

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from shoal_client.directory import DISTANCE_HEADER
 from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, encode
 from testbed import content
@@ -27,8 +28,21 @@ class _Server(ThreadingHTTPServer):
         """A client that has heard enough hangs up; that is no fault."""
 
 
+class _ServerV6(_Server):
+    address_family = socket.AF_INET6
+
+
+def has_ipv6() -> bool:
+    """Whether ::1 can be listened on."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
-def serve(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[HostPort]:
+def serve(answer: Callable[[BaseHTTPRequestHandler], None], host: str = "127.0.0.1") -> Iterator[HostPort]:
     """An HTTP server on loopback that answers every GET with `answer`."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,11 +52,11 @@ def serve(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[HostPort
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named by the library
             """Nothing is printed."""
 
-    server = _Server(("127.0.0.1", 0), Handler)
+    server = (_ServerV6 if ":" in host else _Server)((host, 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield HostPort("127.0.0.1", server.server_port)
+        yield HostPort(host, server.server_port)
     finally:
         server.shutdown()
         thread.join()
@@ -68,7 +82,10 @@ def _object(url: str) -> bytes:
 
 @contextmanager
 def squid(
-    delay: float = 0.0, asked: list[str] | None = None, dead: str = "no such origin"
+    delay: float = 0.0,
+    asked: list[str] | None = None,
+    dead: str = "no such origin",
+    host: str = "127.0.0.1",
 ) -> Iterator[HostPort]:
     """A proxy that serves every CVMFS and Frontier object, but 503 for origins named `dead`."""
 
@@ -81,7 +98,7 @@ def squid(
         else:
             reply(request, _object(request.path), Via="1.1 squid.test (squid)")
 
-    with serve(answer) as place:
+    with serve(answer, host) as place:
         yield place
 
 
@@ -124,6 +141,7 @@ class Directory:
     body: bytes = b"null"
     status: int = 200
     url: str = ""
+    distance: str = "km"
     paths: list[str] = field(default_factory=list)
 
     def list(self, *places: HostPort, **keys: Any) -> None:
@@ -138,7 +156,8 @@ class Directory:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.paths.append(request.path)
-        reply(request, self.body, self.status)
+        headers = {DISTANCE_HEADER: self.distance} if self.distance else {}
+        reply(request, self.body, self.status, **headers)
 
 
 @contextmanager

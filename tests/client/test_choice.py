@@ -1,16 +1,20 @@
 """Which squids are taken, pure."""
 
+from typing import Any
+
 from shoal_client.candidates import Candidate, Source, from_listing, merge
-from shoal_client.choice import Decision, decide
+from shoal_client.choice import Decision, Situation, decide
+from shoal_client.remarks import remarks
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, Listing
 from shoal_common.probe import Outcome, Verdict
 
+NOW = 1.7e9
 BAD = Verdict(Outcome.DENIED, "refused with 403 by its access rules", 0.01)
 
 
-def at(host: int, distance: float | None = None, source: Source = Source.SERVER, **keys: bool) -> Candidate:
+def at(host: int, distance: float | None = None, source: Source = Source.SERVER, **keys: Any) -> Candidate:
     place = HostPort(f"192.0.2.{host}", 3128)
     return Candidate(place, source, str(place), distance, **keys)
 
@@ -19,22 +23,29 @@ def good(seconds: float = 0.01) -> Verdict:
     return Verdict(Outcome.GOOD, "served it", seconds)
 
 
-def choose(
+def situation(
     *tested: tuple[Candidate, Verdict],
     present: tuple[tuple[Candidate, ...], ...] = (),
     wanted: int = 2,
     answered: bool = True,
-) -> Decision:
+    node: str = "",
+) -> Situation:
     verdicts = {candidate.place: verdict for candidate, verdict in tested}
-    return decide([candidate for candidate, _ in tested], verdicts, present, wanted, answered=answered)
+    candidates = [candidate for candidate, _ in tested]
+    return Situation(candidates, verdicts, present, wanted, answered, node, NOW)
+
+
+def choose(*tested: tuple[Candidate, Verdict], **keys: Any) -> Decision:
+    return decide(situation(*tested, **keys))
 
 
 def hosts(decision: Decision) -> list[list[int]]:
     return [[int(member.place.host.rpartition(".")[2]) for member in group] for group in decision.groups]
 
 
-def reason(decision: Decision, candidate: Candidate) -> str:
-    return next(remark.reason for remark in decision.remarks if remark.candidate is candidate)
+def reason(candidate: Candidate, *tested: tuple[Candidate, Verdict], **keys: Any) -> str:
+    told = situation(*tested, **keys)
+    return next(remark.reason for remark in remarks(told, decide(told)) if remark.candidate is candidate)
 
 
 def test_the_servers_order_stands_against_milliseconds() -> None:
@@ -44,9 +55,9 @@ def test_the_servers_order_stands_against_milliseconds() -> None:
 
 def test_a_grossly_slower_squid_loses_its_place() -> None:
     slow = at(1, 0)
-    decision = choose((slow, good(2.0)), (at(2, 500), good(0.02)), (at(3, 900), good(0.02)))
-    assert hosts(decision) == [[2], [3]]
-    assert reason(decision, slow) == "good, but slow: 2000 ms"
+    tested = ((slow, good(2.0)), (at(2, 500), good(0.02)), (at(3, 900), good(0.02)))
+    assert hosts(choose(*tested)) == [[2], [3]]
+    assert reason(slow, *tested) == "good, but slow: 2000 ms"
 
 
 def test_a_grossly_slower_squid_is_better_than_none() -> None:
@@ -55,9 +66,9 @@ def test_a_grossly_slower_squid_is_better_than_none() -> None:
 
 def test_a_bad_squid_is_left_out_with_its_verdict() -> None:
     bad = at(1, 0)
-    decision = choose((bad, BAD), (at(2, 500), good()))
-    assert hosts(decision) == [[2]]
-    assert reason(decision, bad) == "refused with 403 by its access rules"
+    tested = ((bad, BAD), (at(2, 500), good()))
+    assert hosts(choose(*tested)) == [[2]]
+    assert reason(bad, *tested) == "refused with 403 by its access rules"
 
 
 def test_no_good_squid_means_no_groups() -> None:
@@ -66,22 +77,24 @@ def test_no_good_squid_means_no_groups() -> None:
     assert not decision.kept
 
 
-def test_squids_within_50_km_form_a_group_in_the_servers_order() -> None:
+def test_squids_within_50_km_form_a_group() -> None:
     decision = choose((at(2, 5), good()), (at(1, 40), good()), (at(3, 60), good()), wanted=3)
-    assert hosts(decision) == [[2, 1], [3]]
+    assert [sorted(group) for group in hosts(decision)] == [[1, 2], [3]]
 
 
 def test_squids_within_a_tenth_of_the_way_form_a_group() -> None:
-    assert hosts(choose((at(1, 2000), good()), (at(2, 2190), good()))) == [[1, 2]]
+    assert [sorted(group) for group in hosts(choose((at(1, 2000), good()), (at(2, 2190), good())))] == [
+        [1, 2]
+    ]
 
 
-def test_costs_of_old_servers_are_not_taken_for_kilometres() -> None:
-    assert hosts(choose((at(1, 0.01), good()), (at(2, 0.45), good()))) == [[1], [2]]
+def test_without_kilometres_there_are_no_groups() -> None:
+    assert hosts(choose((at(1), good()), (at(2), good()))) == [[1], [2]]
 
 
 def test_squids_of_ones_own_site_form_a_group_even_without_kilometres() -> None:
-    decision = choose((at(1, 0.01, local=True), good()), (at(2, 0.02, local=True), good()))
-    assert hosts(decision) == [[1, 2]]
+    decision = choose((at(1, local=True), good()), (at(2, local=True), good()))
+    assert [sorted(group) for group in hosts(decision)] == [[1, 2]]
 
 
 def test_the_present_choice_stays_while_it_is_good_and_listed() -> None:
@@ -98,9 +111,10 @@ def test_the_present_choice_goes_when_one_of_it_fails() -> None:
 
 def test_the_present_choice_goes_when_the_server_no_longer_lists_it() -> None:
     gone = at(3, 90, Source.REMEMBERED)
-    decision = choose((at(1, 10), good()), (at(2, 80), good()), (gone, good()), present=((gone,), (at(2),)))
-    assert hosts(decision) == [[1], [2]]
-    assert reason(decision, gone) == "good, but the server no longer lists it"
+    tested = ((at(1, 10), good()), (at(2, 80), good()), (gone, good()))
+    present = ((gone,), (at(2),))
+    assert hosts(choose(*tested, present=present)) == [[1], [2]]
+    assert reason(gone, *tested, present=present) == "good, but the server no longer lists it"
 
 
 def test_the_present_choice_goes_when_it_has_become_grossly_slower() -> None:
@@ -174,9 +188,10 @@ def test_a_squid_elsewhere_is_never_tried_by_its_private_address() -> None:
 def test_two_addresses_of_one_squid_count_once() -> None:
     cache = ListedCache("sq.test", 3128, "192.0.2.1", "10.0.0.1", local=True)
     candidates = from_listing(Listing((cache,)), Upstream.CVMFS, 5)
-    decision = choose(*[(candidate, good()) for candidate in candidates])
+    tested = [(candidate, good()) for candidate in candidates]
+    decision = choose(*tested)
     assert [[str(member.place) for member in group] for group in decision.groups] == [["10.0.0.1:3128"]]
-    assert reason(decision, candidates[1]) == "good, but another address of the same squid is used"
+    assert reason(candidates[1], *tested) == "good, but another address of the same squid is used"
 
 
 def test_only_caches_for_the_service_are_candidates() -> None:
@@ -198,3 +213,94 @@ def test_the_lan_comes_first_unless_the_server_is_to() -> None:
 def test_a_squid_both_listed_and_heard_keeps_the_servers_place() -> None:
     first, second, lan = at(1, 10), at(2, 20), at(2, 0, Source.LAN, heard=True)
     assert merge([first, second], [lan], [], server_first=False) == (first, second)
+
+
+def test_grossly_slower_squids_do_not_share_a_group_with_fast_ones() -> None:
+    assert hosts(choose((at(1, 0), good()), (at(2, 5), good(2.0)))) == [[1], [2]]
+
+
+def test_two_failure_domains_are_used_where_there_are_two() -> None:
+    tested = [(at(n, n, domain="here"), good()) for n in (1, 2, 3)]
+    far = (at(9, 900, domain="there"), good())
+    assert hosts(choose(*tested, far)) == [[1], [9]]
+    assert [sorted(group) for group in hosts(choose(*tested, far, wanted=3))] == [[1, 2], [9]]
+
+
+def test_one_failure_domain_is_enough_where_there_is_one() -> None:
+    tested = [(at(n, n, domain="here"), good()) for n in (1, 2, 3)]
+    assert [sorted(group) for group in hosts(choose(*tested))] == [[1, 2]]
+
+
+def test_a_single_squid_is_the_first_whatever_its_domain() -> None:
+    tested = ((at(1, 1, domain="here"), good()), (at(9, 900, domain="there"), good()))
+    assert hosts(choose(*tested, wanted=1)) == [[1]]
+
+
+def test_a_present_choice_in_one_domain_gives_way_to_one_in_two() -> None:
+    here = [at(n, n, domain="here") for n in (1, 2)]
+    tested = [(member, good()) for member in (*here, at(9, 900, domain="there"))]
+    assert hosts(choose(*tested, present=(tuple(here),))) == [[1], [9]]
+
+
+def test_the_order_inside_a_group_is_the_nodes_own_and_stays() -> None:
+    tested = [(at(n, 10), good()) for n in range(1, 6)]
+    orders = {name: hosts(choose(*tested, wanted=5, node=name)) for name in map(str, range(40))}
+    assert len({str(order) for order in orders.values()}) > 20
+    assert all(hosts(choose(*tested, wanted=5, node=name)) == order for name, order in orders.items())
+
+
+def test_squids_that_nobody_has_spread_are_spread_over_nodes() -> None:
+    tested = [(at(n, local=True), good()) for n in range(1, 5)]
+    firsts = [hosts(choose(*tested, wanted=1, node=str(name)))[0][0] for name in range(400)]
+    assert all(60 < firsts.count(host) < 140 for host in range(1, 5))
+
+
+def test_squids_that_a_server_has_spread_keep_its_order_for_who_is_taken() -> None:
+    tested = [(at(n, 10), good()) for n in (3, 1, 2)]
+    assert all(hosts(choose(*tested, wanted=1, node=str(name))) == [[3]] for name in range(20))
+
+
+def dated(hours_ago: float) -> Verdict:
+    return Verdict(Outcome.GOOD, "served it", 0.01, NOW - 3600 * hours_ago)
+
+
+def test_a_squid_with_stale_content_loses_its_place() -> None:
+    old = at(1, 0)
+    tested = ((old, dated(50)), (at(2, 500), dated(3)), (at(3, 900), dated(3)))
+    assert hosts(choose(*tested)) == [[2], [3]]
+    assert reason(old, *tested) == "good, but stale: others have long served a newer manifest"
+
+
+def test_a_manifest_that_is_only_just_out_is_held_against_nobody() -> None:
+    assert hosts(choose((at(1, 0), dated(50)), (at(2, 500), dated(0.5)))) == [[1], [2]]
+
+
+def test_one_squid_that_claims_a_newer_manifest_cannot_push_back_two_others() -> None:
+    assert hosts(choose((at(1, 0), dated(50)), (at(2, 500), dated(50)), (at(3, 900), dated(3)))) == [[1], [2]]
+
+
+def test_an_ipv6_address_is_one_more_address_of_its_squid() -> None:
+    caches = (
+        ListedCache("a.test", 3128, "192.0.2.1", "10.0.0.1", local=True, ipv6="2001:db8::1"),
+        ListedCache("b.test", 3128, None, None, ipv6="2001:db8::2"),
+    )
+    candidates = from_listing(Listing(caches), Upstream.CVMFS, 5)
+    assert [(c.proxy, c.squid) for c in candidates] == [
+        ("http://10.0.0.1:3128", "192.0.2.1:3128"),
+        ("http://192.0.2.1:3128", "192.0.2.1:3128"),
+        ("http://[2001:db8::1]:3128", "192.0.2.1:3128"),
+        ("http://[2001:db8::2]:3128", "[2001:db8::2]:3128"),
+    ]
+
+
+def test_a_failure_domain_is_the_site_or_else_the_network() -> None:
+    place = {"latitude": 48.4329, "longitude": -123.3693}
+    caches = (
+        ListedCache("a.test", 1, "192.0.2.1", None, geo=place),
+        ListedCache("b.test", 2, "198.51.100.1", None, geo=place),
+        ListedCache("c.test", 3, "203.0.113.5", None),
+        ListedCache("d.test", 4, "203.0.113.9", None),
+        ListedCache("e.test", 5, "192.0.2.7", None, local=True, geo=place),
+    )
+    domains = [c.domain for c in from_listing(Listing(caches), Upstream.CVMFS, 9)]
+    assert domains == ["48.4 -123.4"] * 2 + ["203.0.113.0/24"] * 2 + ["own site"]

@@ -1,18 +1,22 @@
 """The command itself, as cron, a pilot's wrapper and an impatient operator run it."""
 
 import fcntl
+import io
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from shoal_client import cvmfs
+from shoal_client import cli, cvmfs, journal, node, state
+from shoal_client.actions import Actions, Command, ExitCode
+from shoal_client.client import Run
 from shoal_common.hosts import HostPort
 from shoal_common.proxylist import ProxyList
 from shoal_common.version import VERSION
@@ -21,6 +25,7 @@ from testbed.process import wait_until
 from tests.client import parts
 from tests.client.conftest import Worker
 from tests.client.test_discover import free_udp_port
+from tests.client.test_outputs import everything
 from tests.conftest import StartSquid
 
 COMMAND = [sys.executable, "-c", "from shoal_client.cli import main; main()"]
@@ -118,6 +123,25 @@ def test_two_runs_at_once_do_each_other_no_harm(worker: Worker, directory: parts
     assert [path.name for path in worker.config.parent.iterdir()] == ["60-shoal.conf"]
 
 
+def test_runs_at_once_that_know_nothing_of_each_other_leave_every_output_whole(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    worker.set(**everything(worker))
+    with parts.squid() as one:
+        directory.list(one)
+        with ExitStack() as stack:
+            runs = []
+            for number in range(4):
+                worker.set(state_dir=worker.root / f"state{number}")
+                runs.append(stack.enter_context(started(*worker.flags())))
+            codes = {run.wait(60) for run in runs}
+        assert codes <= {0, 1}  # 1: another one was faster, and that is told
+        assert 0 in codes
+        assert worker.run() is ExitCode.UNCHANGED
+    assert worker.value == f"http://{one}"
+    assert not list(worker.root.rglob("*.tmp"))
+
+
 def _locked(path: Path) -> bool:
     with path.open("rb") as file:
         try:
@@ -166,10 +190,10 @@ def test_killed_at_any_point_the_file_is_the_old_or_the_new(tmp_path: Path) -> N
     chains = [ProxyList.of([[f"http://{name}{n}.test:3128"] for n in range(200)]) for name in ("old", "new")]
     contents = [cvmfs.render(chain) for chain in chains]
     program = (
-        "import sys; from pathlib import Path; from shoal_client import cvmfs\n"
+        "import sys; from pathlib import Path; from shoal_client import documents\n"
         "contents = sys.stdin.buffer.read().split(b'|')\n"
         "while True:\n"
-        "    for content in contents: cvmfs.write(Path(sys.argv[1]), content)\n"
+        "    for content in contents: documents.own(Path(sys.argv[1]), content).write()\n"
     )
     for round_number in range(8):
         writer = subprocess.Popen([sys.executable, "-c", program, str(file)], stdin=subprocess.PIPE)
@@ -182,6 +206,187 @@ def test_killed_at_any_point_the_file_is_the_old_or_the_new(tmp_path: Path) -> N
         writer.wait()
         assert file.read_bytes() in contents
         file.unlink()
+
+
+KILLED = """
+import os, signal, sys
+from shoal_client import cli, outputs
+from shoal_client.results import Result
+from shoal_client.settings import ClientSettings
+from shoal_common.heartbeat import Upstream
+from shoal_common.program import settings_of
+from shoal_common.proxylist import ProxyList
+
+root, chain, left, *flags = sys.argv[1:]
+settings = settings_of(ClientSettings, cli.NAME, cli.parser().parse_args(flags), {}).settings
+chosen = ProxyList.parse(chain)
+left = int(left)
+
+def watch(event, arguments):
+    global left
+    if event.split(".")[0] in ("open", "os", "tempfile", "shutil") and str(arguments[0]).startswith(root):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+for service in (Upstream.CVMFS, Upstream.FRONTIER):
+    outputs.apply(Result(service, chosen, ProxyList(), False), settings, {}, sys.stdout, dry_run=False)
+"""
+
+
+def test_killed_before_any_step_of_any_output_each_file_is_the_old_or_the_new(worker: Worker) -> None:
+    worker.set(**everything(worker), set_live=False)
+
+    def apply(chain: str, steps: int) -> int:
+        arguments = [sys.executable, "-c", KILLED, str(worker.root), chain, str(steps), *worker.flags()]
+        return subprocess.run(arguments, capture_output=True, check=False, timeout=60).returncode
+
+    def contents() -> dict[Path, bytes]:
+        found = (path for path in worker.root.rglob("*") if path.is_file() and path.suffix != ".tmp")
+        return {path: path.read_bytes() for path in found}
+
+    chains = ["http://192.0.2.1:3128;http://192.0.2.2:3128", "http://198.51.100.7:3128"]
+    known = []
+    for chain in (*chains, chains[0]):
+        assert apply(chain, 0) == 0
+        known.append(contents())
+    assert known[0] == known[2] != known[1]
+    steps, ended = 1, -signal.SIGKILL
+    while ended:
+        ended = apply(chains[1], steps)
+        now = contents()
+        assert now.keys() == known[0].keys()
+        assert all(now[path] in (known[0][path], known[1][path]) for path in now)
+        steps += 6
+    assert steps > 50
+    assert contents() == known[1]
+
+
+def test_whether_something_changed_can_be_told_by_the_exit_code(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    with parts.squid() as one:
+        directory.list(one)
+        assert call(*worker.flags(), "--exit-codes").returncode == 4
+        assert call(*worker.flags(), "--exit-codes").returncode == 0
+        worker.config.unlink()
+        assert call(*worker.flags()).returncode == 0
+        directory.status = 500
+        assert call(*worker.flags()).returncode == 3
+    assert call(*worker.flags()).returncode == 1
+
+
+def test_cloud_init_at_first_boot_with_no_environment_at_all(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    with parts.squid() as one:
+        directory.list(one)
+        done = subprocess.run(
+            [*COMMAND, *worker.flags()],
+            env={},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert worker.value == f"http://{one}"
+
+
+def as_nobody(work: Callable[[], bool]) -> bool:
+    """What `work` returns in a process of an ordinary user, who may not be able to read the program itself:
+    what it imports should have been imported before.
+    """
+    pid = os.fork()
+    if pid == 0:
+        result = False
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            result = work()
+        finally:
+            os._exit(0 if result else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_an_ordinary_user_without_a_home_gets_frontier_server_and_changes_nothing_else(
+    worker: Worker,
+    directory: parts.Directory,
+    new_directory: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    temporary = new_directory("temporary")
+    temporary.mkdir()
+    temporary.chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    worker.set(state_dir=state.USUAL)
+    worker.environ = {"FRONTIER_SERVER": SERVER}
+    with parts.squid() as one:
+        directory.list(one)
+        printed = SERVER.replace("(proxyurl", f"(proxyurl=http://{one})(proxyurl") + "\n"
+        worker.run(dump=True)
+        assert as_nobody(
+            lambda: worker.run(frontier=True).told(all_codes=False) == 0 and worker.printed == printed
+        )
+        assert as_nobody(lambda: worker.run() is ExitCode.FAILED)
+    kept = sorted(path.name for path in (temporary / "shoal-65534").iterdir())
+    assert kept == ["cvmfs.json", "frontier.json", "lock"]
+    assert not worker.config.exists()
+
+
+def test_explanations_do_not_get_into_a_pilots_string(worker: Worker, directory: parts.Directory) -> None:
+    with parts.squid() as one:
+        directory.list(one)
+        done = call("-f", "--explain", *worker.flags(), FRONTIER_SERVER=SERVER)
+        shown = call("--dry-run", "--explain", *worker.flags())
+    assert done.stdout.count("\n") == 1
+    assert f"# http://{one} taken" in done.stderr
+    assert f"# http://{one} taken" in shown.stdout
+
+
+def test_the_doctor_and_the_classad_are_words_before_or_behind_the_flags(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    with parts.squid() as one:
+        directory.list(one)
+        call(*worker.flags())
+        assert f"a run would set: http://{one}" in call("doctor", *worker.flags()).stdout
+        assert f'ShoalProxies = "http://{one}"' in call(*worker.flags(), "classad").stdout
+        assert call("run", *worker.flags()).returncode == 0
+    assert call("cure").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "waits"),
+    [({}, True), ({"frontier": True}, False), ({"dump": True}, False), ({"dry_run": True}, False)],
+)
+def test_a_splay_is_this_nodes_part_of_the_interval_and_for_cron_alone(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, flags: dict[str, bool], waits: bool
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(cli, "run", lambda *_: Run(ExitCode.UNCHANGED, ""))
+    monkeypatch.setattr(time, "sleep", slept.append)
+    worker.set(splay=600.0)
+    cli._do(Command.RUN, worker.settings, Actions(**flags), {}, io.StringIO())
+    assert slept == ([600.0 * node.share(node.identity(), "splay")] if waits else [])
+
+
+def test_each_run_leaves_one_line_in_syslog(
+    worker: Worker, directory: parts.Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[tuple[str, str]] = []
+    monkeypatch.setattr(journal, "send", lambda name, text, path: lines.append((name, text)))
+    worker.set(syslog=True)
+    with parts.squid() as one:
+        directory.list(one)
+        for actions in (Actions(), Actions(dry_run=True), Actions(skip_broadcast=True)):
+            cli._do(Command.RUN, worker.settings, actions, worker.environ, io.StringIO())
+    told = f"http://{one} (1 of 1 candidates good)"
+    assert lines == [("shoal-client", f"cvmfs changed: {told}"), ("shoal-client", f"cvmfs unchanged: {told}")]
 
 
 def test_a_real_squid_is_found_good_and_a_denying_one_is_not(

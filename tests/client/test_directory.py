@@ -27,6 +27,38 @@ def test_the_count_is_asked_for_in_the_path(server: str, asked: str) -> None:
     assert request_url(server, 7) == asked
 
 
+def test_the_squids_in_use_are_named_so_that_the_server_goes_on_telling_of_them() -> None:
+    keep = [HostPort("192.0.2.1", 3128), HostPort("2001:db8::1", 3128)]
+    asked = request_url("http://shoal.test/nearest?x=y", 7, keep)
+    assert asked == "http://shoal.test/nearest/7/?x=y&keep=192.0.2.1:3128,%5B2001:db8::1%5D:3128"
+
+
+def test_distances_are_kilometres_only_if_the_server_says_so(directory: parts.Directory) -> None:
+    directory.list(SQUID, distance=0.5)
+    told = ask([directory.url], 7, 20.0).listing
+    directory.distance = ""
+    untold = ask([directory.url], 7, 20.0).listing
+    assert told is not None
+    assert untold is not None
+    assert (told.caches[0].distance, untold.caches[0].distance) == (0.5, None)
+
+
+def test_an_ipv6_address_and_a_place_are_read_where_an_answer_has_them(directory: parts.Directory) -> None:
+    directory.list_raw(
+        {**ENTRY, "ipv6": "2001:db8::1", "geo_data": {"latitude": 48.4, "longitude": "-123.4", "city": "x"}},
+        {**ENTRY, "ipv6": None, "geo_data": {"latitude": 480, "longitude": 1}},
+        {**ENTRY, "ipv6": "fe80::1"},
+        {**ENTRY, "public_ip": None, "ipv6": "2001:db8::2"},
+    )
+    answer = ask([directory.url], 7, 20.0)
+    assert answer.listing is not None
+    first, second, third = answer.listing.caches
+    assert (first.ipv6, dict(first.geo)) == ("2001:db8::1", {"latitude": 48.4, "longitude": -123.4})
+    assert (second.ipv6, dict(second.geo)) == (None, {})
+    assert third.ipv6 == "2001:db8::2"
+    assert "ipv6" in answer.troubles[0]
+
+
 def test_a_listing_is_read(directory: parts.Directory) -> None:
     directory.list(SQUID)
     answer = ask([directory.url], 7, 20.0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_client.frontier import parse, rewrite, server_urls
+from shoal_client.frontier import asks_pac, in_environment, parse, rewrite, server_urls
 from shoal_common.errors import InvalidProxyList
 from shoal_common.proxylist import ProxyList
 
@@ -87,3 +87,33 @@ def test_the_first_servers_are_found() -> None:
     assert server_urls(text) == ("http://a.test:8000/atlr", "http://b.test:8000/atlr")
     assert server_urls("http://a.test:8000/atlr") == ("http://a.test:8000/atlr",)
     assert server_urls("(broken") == ()
+
+
+def test_proxies_of_the_environment_count_towards_the_24() -> None:
+    environ = {f"FRONTIER_PROXY{number}": "http://e.test:3128" for number in range(1, 21)}
+    environ |= {"FRONTIER_PROXY": "http://e.test:3128", "FRONTIER_PROXY24": "", "FRONTIER_PROXY25": "x"}
+    assert in_environment(environ) == 21
+    chain = ProxyList.of([[f"http://x{number}.test:3128"] for number in range(10)])
+    after = rewrite(f"{SERVERS}(proxyurl=http://s.test:3128)", chain, taken=21)
+    assert after.count("(proxyurl=") == 3
+
+
+def test_a_pac_file_can_be_replaced() -> None:
+    two = f"{PAC}(proxyconfigurl=http://wpad/wpad.dat)"
+    assert rewrite(f"{SERVERS}{two}(preferipfamily=6)", CHAIN, replace_pac=True) == (
+        f"{SERVERS}(preferipfamily=6){OURS}"
+    )
+
+
+def test_a_pac_file_stays_where_there_is_nothing_to_replace_it_with() -> None:
+    assert rewrite(SERVERS + PAC, ProxyList.parse("DIRECT"), replace_pac=True) == SERVERS + PAC
+
+
+def test_a_pac_file_is_noticed() -> None:
+    assert asks_pac(SERVERS + PAC)
+    assert not asks_pac(SERVERS)
+    assert not asks_pac("(broken")
+
+
+def test_an_https_proxy_is_left_out() -> None:
+    assert rewrite(SERVERS, ProxyList.parse("https://s.test:3128")) == SERVERS

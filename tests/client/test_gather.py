@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
 
@@ -14,6 +15,7 @@ from shoal_client.gather import Findings, Plan, gather
 from shoal_client.probing import probe_squid
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
+from shoal_common.listing import encode
 from shoal_common.probe import Outcome, Target
 from tests.client import parts
 from tests.client.test_discover import free_udp_port
@@ -77,6 +79,49 @@ def test_enough_good_squids_end_the_wait_after_the_grace(directory: parts.Direct
         assert time.monotonic() - start < 10.0
     assert all(findings.verdicts[squid].good for squid in squids)
     assert findings.verdicts[holes[0]].reason == "did not answer before the wait ended"
+
+
+def test_a_squid_in_use_is_not_given_up_for_being_later_than_others(directory: parts.Directory) -> None:
+    with parts.squid() as one, parts.squid() as two, parts.squid(delay=0.6) as used:
+        directory.list(one, two, used)
+        findings = find(directory, remembered=(remembered(used),), grace=0.0)
+    assert findings.verdicts[used].good
+
+
+def test_a_second_failure_domain_is_waited_for_longer_once_there_are_squids_in_use(
+    directory: parts.Directory,
+) -> None:
+    with parts.squid() as one, parts.squid() as two, parts.squid(delay=1.5) as far:
+        listed = [parts.listed(place, distance=1.0) for place in (one, two)]
+        listed.append(parts.listed(far, distance=900.0, geo={"latitude": 1.0, "longitude": 1.0}))
+        directory.body = encode(listed)
+        used = (remembered(one),)
+        assert not find(directory, grace=0.01, remembered=used).verdicts[far].good
+        assert find(directory, grace=1.0, remembered=used).verdicts[far].good
+
+
+def test_squids_in_use_are_named_to_the_server(directory: parts.Directory) -> None:
+    place = parts.closed()
+    heard = replace(remembered(parts.closed()), heard=True)
+    find(directory, remembered=(remembered(place), heard))
+    assert directory.paths == [f"/nearest/7/?keep={place}"]
+
+
+def test_an_ipv6_squid_is_found_good(directory: parts.Directory) -> None:
+    if not parts.has_ipv6():
+        pytest.skip("this machine has no IPv6 on loopback")
+    with parts.squid(host="::1") as place:
+        entry = {"hostname": "a.test", "squid_port": place.port, "public_ip": None, "private_ip": None}
+        directory.list_raw({**entry, "ipv6": "::1"})
+        findings = find(directory)
+    assert findings.verdicts[place].good
+
+
+def test_a_date_of_another_repository_is_not_told() -> None:
+    with parts.squid(dead="away.test") as place:
+        away = Target.cvmfs("http://away.test/cvmfs/cms.cern.ch/.cvmfspublished")
+        assert probe_squid(place, [TARGET], 2.0).published is not None
+        assert probe_squid(place, [away, TARGET], 2.0).published is None
 
 
 def test_an_origin_that_is_away_does_not_make_a_squid_bad() -> None:

@@ -92,6 +92,14 @@ def test_an_unknown_key_names_file_section_and_allowed_keys(tmp_path: Path) -> N
         ("--probe-urls", "https://a.test/x"),
         ("--cvmfs-config", "relative.conf"),
         ("--log-level", "loud"),
+        ("--splay", "-1"),
+        ("--pac-file", "wpad.dat"),
+        ("--cvmfs-blocks", "default.local"),
+        ("--frontier-pac", "sometimes"),
+        ("--frontier-string", "(serverurl=http://a.test/x)$(id)"),
+        ("--reload-command", "echo 'x"),
+        ("--configmap-name", "Shoal_CVMFS"),
+        ("--site-local-config", "\n"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(tmp_path: Path, flags: tuple[str, str]) -> None:
@@ -107,3 +115,11 @@ def test_all_flags_of_released_clients_are_known() -> None:
     long = ["--server", "http://a.test", "--dump", "--frontier", "--squids", "3"]
     args = cli.parser().parse_args([*long, "--skip-broadcast", "--force-server"])
     assert (args.dump, args.frontier, args.skip_broadcast, args.force_server) == (True,) * 4
+
+
+def test_several_files_can_get_a_block_and_an_empty_path_means_none(tmp_path: Path) -> None:
+    file = "[cvmfs]\nblocks_in = /etc/cvmfs/default.local /etc/cvmfs/domain.d/cern.ch.local\n"
+    loaded = settings(tmp_path, file + "[files]\npac_file =\njson_file = /run/shoal.json\n")
+    assert [path.name for path in loaded.settings.cvmfs_blocks] == ["default.local", "cern.ch.local"]
+    assert loaded.settings.pac_file is None
+    assert loaded.settings.json_file == Path("/run/shoal.json")

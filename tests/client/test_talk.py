@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from shoal_client import talk
+from shoal_client.talk import Manager, Talk
 from shoal_common.errors import Unavailable
 from shoal_common.proxylist import ProxyList
 from testbed.cvmfs_talk import CvmfsTalk
@@ -20,6 +21,10 @@ def program(tmp_path: Path) -> CvmfsTalk:
     return result
 
 
+def to(program: CvmfsTalk, repository: str = "atlas.cern.ch", manager: Manager = Manager.REGULAR) -> Talk:
+    return Talk(str(program.path), repository, manager, ENVIRON)
+
+
 def test_repositories_are_found_in_the_table_of_mounts(tmp_path: Path) -> None:
     table = tmp_path / "mounts"
     table.write_text(
@@ -32,30 +37,34 @@ def test_repositories_are_found_in_the_table_of_mounts(tmp_path: Path) -> None:
         "sshfs /cvmfs/x.cern.ch fuse rw 0 0\n"
         "short\n"
     )
-    assert talk.mounted(table) == ("atlas.cern.ch", "cms.cern.ch")
+    assert talk.mount_points(table) == {
+        "atlas.cern.ch": Path("/cvmfs/atlas.cern.ch"),
+        "cms.cern.ch": Path("/cvmfs/cms.cern.ch"),
+    }
 
 
 def test_a_missing_table_of_mounts_is_told(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="No such file"):
-        talk.mounted(tmp_path / "mounts")
+        talk.mount_points(tmp_path / "mounts")
 
 
 def test_a_repository_is_set_and_then_known_to_be(program: CvmfsTalk) -> None:
-    assert not talk.uses(str(program.path), "atlas.cern.ch", CHAIN, ENVIRON)
-    talk.set_live(str(program.path), "atlas.cern.ch", CHAIN, ENVIRON)
+    speaker = to(program)
+    assert not talk.matches(speaker.info(), CHAIN)
+    speaker.change(CHAIN, speaker.info())
     assert program.proxies("atlas.cern.ch") == CHAIN.to_cvmfs()
-    assert talk.uses(str(program.path), "atlas.cern.ch", CHAIN, ENVIRON)
+    assert talk.matches(speaker.info(), CHAIN)
 
 
 def test_a_fallback_hides_direct_and_is_not_ours(program: CvmfsTalk) -> None:
     program.mount("atlas.cern.ch", CHAIN.to_cvmfs(), fallback="http://backup.test:3126")
-    assert talk.uses(str(program.path), "atlas.cern.ch", CHAIN, ENVIRON)
+    assert talk.matches(to(program).info(), CHAIN)
 
 
 def test_a_name_that_does_not_resolve_is_still_recognised(program: CvmfsTalk) -> None:
     chain = ProxyList.parse("http://gone.test:3128")
     program.mount("atlas.cern.ch", chain.to_cvmfs())
-    assert talk.uses(str(program.path), "atlas.cern.ch", chain, ENVIRON)
+    assert talk.matches(to(program).info(), chain)
 
 
 def test_an_ipv6_proxy_is_recognised() -> None:
@@ -73,17 +82,17 @@ def test_another_answer_is_not_taken_for_the_chain(info: str) -> None:
 
 def test_exit_code_0_without_ok_is_a_failure(program: CvmfsTalk) -> None:
     with pytest.raises(Unavailable, match="no valid proxies"):
-        talk.set_live(str(program.path), "atlas.cern.ch", ProxyList.parse("auto"), ENVIRON)
+        to(program).change(ProxyList.parse("auto"), "")
 
 
 def test_a_repository_that_has_gone_is_a_failure(program: CvmfsTalk) -> None:
     with pytest.raises(Unavailable, match=r"gone\.cern\.ch did not take the proxies"):
-        talk.set_live(str(program.path), "gone.cern.ch", CHAIN, ENVIRON)
+        to(program, "gone.cern.ch").change(CHAIN, "")
 
 
 def test_a_missing_program_is_told() -> None:
     with pytest.raises(Unavailable, match="No such file"):
-        talk.set_live("/nowhere/cvmfs_talk", "atlas.cern.ch", CHAIN, ENVIRON)
+        Talk("/nowhere/cvmfs_talk", "atlas.cern.ch").info()
 
 
 def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +101,7 @@ def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     program.chmod(0o755)
     monkeypatch.setattr(talk, "SECONDS", 0.2)
     with pytest.raises(Unavailable, match="no answer within"):
-        talk.set_live(str(program), "atlas.cern.ch", CHAIN, ENVIRON)
+        Talk(str(program), "atlas.cern.ch", environ=ENVIRON).change(CHAIN, "")
 
 
 def test_a_long_list_is_shortened_by_whole_groups() -> None:
@@ -109,3 +118,56 @@ def test_a_group_that_is_too_long_alone_is_shortened_by_members() -> None:
     )
     assert len(short.groups) == 1
     assert 0 < len(short.to_cvmfs()) <= talk.MOST_BYTES
+
+
+def test_what_is_not_in_force_afterwards_is_taken_back(program: CvmfsTalk) -> None:
+    """A program that says OK to everything, and cuts the list."""
+    real = program.path.rename(program.path.with_name("real"))
+    program.path.write_text(
+        f"#!/bin/sh\nif [ $4 = set ]; then exec {real} $1 $2 $3 $4 ${{5%%;*}}; fi\nexec {real} $*\n"
+    )
+    program.path.chmod(0o755)
+    speaker = to(program)
+    with pytest.raises(Unavailable, match="uses other proxies than were set, the former ones are back"):
+        speaker.change(CHAIN, speaker.info())
+    assert program.proxies("atlas.cern.ch") == "http://old.test:3128"
+
+
+def test_proxies_for_external_data_are_set_apart(program: CvmfsTalk) -> None:
+    speaker = to(program, manager=Manager.EXTERNAL)
+    speaker.change(CHAIN, speaker.info())
+    assert program.external("atlas.cern.ch") == CHAIN.to_cvmfs()
+    assert program.proxies("atlas.cern.ch") == "http://old.test:3128"
+    assert talk.matches(speaker.info(), CHAIN)
+
+
+def test_what_cvmfs_finds_for_auto_is_no_reason_to_take_anything_back(tmp_path: Path) -> None:
+    program = CvmfsTalk(tmp_path / "bin", auto="http://192.0.2.8:3128")
+    program.mount("atlas.cern.ch", "DIRECT")
+    chain = ProxyList.parse("http://192.0.2.1:3128;auto;DIRECT")
+    speaker = to(program)
+    speaker.change(chain, speaker.info())
+    assert talk.matches(speaker.info(), chain)
+    assert program.proxies("atlas.cern.ch") == "http://192.0.2.1:3128;http://192.0.2.8:3128;DIRECT"
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        "http://192.0.2.1:3128|http://192.0.2.2:3128;http://sq.test:3128;DIRECT",
+        "http://gone.test:3128",
+        "http://user@sq.test:3128",
+        "http://[2001:db8::1]:3128",
+    ],
+)
+def test_the_chain_that_is_shown_is_the_one_that_was_set(program: CvmfsTalk, chain: str) -> None:
+    program.mount("atlas.cern.ch", chain)
+    info = to(program).info()
+    assert [set(group) for group in talk.shown(info).groups] == [
+        set(group) for group in ProxyList.parse(chain).groups
+    ]
+
+
+def test_the_active_proxy_is_told() -> None:
+    assert talk.active("Load-balance groups:\n[0] DIRECT\nActive proxy: [0] DIRECT\n") == "DIRECT"
+    assert talk.active("No proxies defined") == ""

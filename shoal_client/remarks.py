@@ -1,0 +1,64 @@
+"""Why each candidate was taken or not, in an operator's words. Pure."""
+
+from dataclasses import dataclass
+
+from shoal_client.candidates import Candidate
+from shoal_client.choice import Decision, Situation, sluggish, stale
+from shoal_common.hosts import HostPort
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What became of one candidate, and why: a sentence's second half."""
+
+    candidate: Candidate
+    taken: bool
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.candidate.proxy} {'taken' if self.taken else 'not taken'}: {self.reason}"
+
+
+def remarks(situation: Situation, decision: Decision) -> tuple[Remark, ...]:
+    """One for each candidate, in order of preference."""
+    slow, old = sluggish(situation), stale(situation)
+    return tuple(_remark(candidate, situation, decision, slow, old) for candidate in situation.candidates)
+
+
+def _remark(
+    candidate: Candidate,
+    situation: Situation,
+    decision: Decision,
+    slow: frozenset[HostPort],
+    old: frozenset[HostPort],
+) -> Remark:
+    verdict = situation.verdicts[candidate.place]
+    taken = any(member.place == candidate.place for member in decision.members)
+    if not verdict.good:
+        reason = verdict.reason
+    elif taken:
+        reason = _taken(candidate, verdict.seconds, situation, decision)
+    elif not candidate.eligible:
+        reason = "good, but the server no longer lists it"
+    elif any(member.squid == candidate.squid for member in decision.members):
+        reason = "good, but another address of the same squid is used"
+    elif candidate.place in slow:
+        reason = f"good, but slow: {1000 * verdict.seconds:.0f} ms"
+    elif candidate.place in old:
+        reason = "good, but stale: others have long served a newer manifest"
+    else:
+        reason = "good, but not needed: enough others come first or are in use"
+    return Remark(candidate, taken, reason)
+
+
+def _taken(candidate: Candidate, seconds: float, situation: Situation, decision: Decision) -> str:
+    words = [candidate.source.value, f"good in {1000 * seconds:.0f} ms"]
+    if candidate.distance is not None and not candidate.heard:
+        words.append(f"{candidate.distance:.0f} km")
+    if decision.kept:
+        words.append(
+            "kept: nothing new is good" if situation.answered else "kept: no server listed any squid"
+        )
+    elif decision.groups == situation.present:
+        words.append("in use, and no other is worth a change")
+    return ", ".join(words)

@@ -1,0 +1,24 @@
+"""What a run has to hand to one service's outputs."""
+
+from dataclasses import dataclass
+
+from shoal_common.heartbeat import Upstream
+from shoal_common.proxylist import ProxyList
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The squids that were chosen for a service, all tested good, and the administrator's own proxies.
+
+    `kept`: there was nothing to choose from anew, what is configured should stay.
+    """
+
+    service: Upstream
+    chosen: ProxyList
+    defaults: ProxyList
+    kept: bool
+
+    @property
+    def chain(self) -> ProxyList:
+        """The chosen ones with the administrator's behind them."""
+        return self.chosen.then(self.defaults)

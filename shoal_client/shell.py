@@ -1,0 +1,51 @@
+"""The shell's grammar: what may be written for it, and what it makes of a file that CVMFS reads.
+
+CVMFS feeds a file's lines to a fresh /bin/sh, in the file's directory, with all parameters so far in the
+environment, and takes for each `NAME=` in the file one line of `echo $NAME` (cvmfs/options.cc).
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from shoal_common.errors import InvalidProxyList, Unavailable
+
+SECONDS = 5.0
+_INERT = re.compile(r"[A-Za-z0-9.:/|;_\-~%@\[\]()=,?&+]+")
+_NAME = re.compile(rb"^[ \t]*(?:(?:readonly|export|eval)[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=", re.MULTILINE)
+_END = "shoal-client reads from here"
+
+
+def quoted(value: str) -> str:
+    """`value` in double quotes, if it is inert there; raises InvalidProxyList."""
+    if not _INERT.fullmatch(value):
+        raise InvalidProxyList(f"{value!r} is nothing that a shell may read")
+    return f'"{value}"'
+
+
+def parameters(text: bytes, directory: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """What the parameters that `text` sets are to CVMFS. Raises Unavailable if it does not run to its end."""
+    names = list(dict.fromkeys(name.decode() for name in _NAME.findall(text)))
+    script = [text.decode("utf-8", "surrogateescape"), f"echo {_END}", *(f"echo ${name}" for name in names)]
+    try:
+        done = subprocess.run(
+            ["/bin/sh"],
+            input=os.fsencode("\n".join(script) + "\n"),
+            cwd=directory,
+            env=dict(environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"does not end within {SECONDS:g} s in a shell") from None
+    except OSError as error:
+        raise Unavailable(f"cannot be read by a shell: {error.strerror}") from None
+    lines = done.stdout.decode("utf-8", "replace").split("\n")
+    if _END not in lines:
+        raise Unavailable("is nothing that a shell reads to its end")
+    values = lines[len(lines) - lines[::-1].index(_END) :]
+    return dict(zip(names, values, strict=False))

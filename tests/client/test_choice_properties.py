@@ -1,0 +1,109 @@
+"""What holds for every choice, whatever the squids."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal_client.candidates import Candidate, Source
+from shoal_client.choice import Groups, Situation, decide, sluggish, stale
+from shoal_client.remarks import remarks
+from shoal_common.hosts import HostPort
+from shoal_common.probe import Outcome, Verdict
+
+NOW = 1.7e9
+
+
+def _candidate(
+    host: int, squid: int, source: Source, distance: float | None, domain: str, heard: bool
+) -> Candidate:
+    place = HostPort(f"192.0.2.{host}", 3128)
+    local = domain == "own site"
+    return Candidate(
+        place, source, f"squid{squid}", distance, local, heard and source is not Source.SERVER, domain
+    )
+
+
+_VERDICTS = st.one_of(
+    st.just(Verdict(Outcome.UNREACHABLE, "did not answer", 3.0)),
+    st.builds(
+        Verdict,
+        st.just(Outcome.GOOD),
+        st.just("served it"),
+        st.sampled_from([0.01, 0.02, 0.3, 1.5]),
+        st.sampled_from([None, NOW - 60, NOW - 90000, NOW - 7200, NOW + 90000]),
+    ),
+)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> Situation:
+    candidates = draw(
+        st.lists(
+            st.builds(
+                _candidate,
+                st.integers(1, 12),
+                st.integers(1, 8),
+                st.sampled_from(Source),
+                st.sampled_from([None, 0.0, 3.0, 40.0, 60.0, 400.0, 5000.0]),
+                st.sampled_from(["own site", "here", "there", "far"]),
+                st.booleans(),
+            ),
+            max_size=9,
+            unique_by=lambda candidate: candidate.place,
+        )
+    )
+    verdicts = {candidate.place: draw(_VERDICTS) for candidate in candidates}
+    answered = any(candidate.source is Source.SERVER for candidate in candidates)
+    members = draw(st.lists(st.sampled_from(candidates), max_size=3, unique=True)) if candidates else []
+    present: Groups = tuple((replace(member, source=Source.REMEMBERED),) for member in members)
+    return Situation(candidates, verdicts, present, draw(st.integers(1, 4)), answered, "node", NOW)
+
+
+@given(situations())
+def test_only_good_squids_are_used_none_twice_and_none_too_many(situation: Situation) -> None:
+    decision = decide(situation)
+    places = [member.place for member in decision.members]
+    assert len(set(places)) == len(places)
+    assert all(situation.verdicts[place].good for place in places)
+    assert decision.kept or len(places) <= max(situation.wanted, len(situation.present))
+    assert all(decision.groups)
+
+
+@given(situations())
+def test_a_second_run_that_finds_the_same_changes_nothing(situation: Situation) -> None:
+    first = decide(situation)
+    again = replace(situation, present=first.groups)
+    assert [[m.place for m in group] for group in decide(again).groups] == [
+        [m.place for m in group] for group in first.groups
+    ]
+
+
+@given(situations())
+def test_something_good_that_may_be_used_is_used(situation: Situation) -> None:
+    assert bool(decide(situation).groups) == any(
+        candidate.eligible or candidate.place in {m.place for group in situation.present for m in group}
+        for candidate in situation.good
+    )
+
+
+@given(situations())
+def test_two_failure_domains_are_used_if_two_are_good(situation: Situation) -> None:
+    decision = decide(situation)
+    by_squid: dict[str, Candidate] = {}
+    lame = sluggish(situation) | stale(situation)
+    fresh = [candidate for candidate in situation.good if candidate.eligible]
+    for candidate in sorted(fresh, key=lambda candidate: candidate.place in lame):
+        by_squid.setdefault(candidate.squid, candidate)
+    domains = {candidate.domain for candidate in by_squid.values()}
+    if not decision.kept and situation.wanted > 1 and len(domains) > 1 and not situation.present:
+        assert len({member.domain for member in decision.members}) > 1
+
+
+@given(situations())
+def test_every_candidate_has_a_reason(situation: Situation) -> None:
+    decision = decide(situation)
+    told = remarks(situation, decision)
+    assert [remark.candidate for remark in told] == list(situation.candidates)
+    assert {remark.candidate.place for remark in told if remark.taken} == {m.place for m in decision.members}
+    assert all(remark.reason for remark in told)
