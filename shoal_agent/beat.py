@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from shoal_agent.cache import Cache
 from shoal_agent.host import Host
 from shoal_common.errors import Unavailable
-from shoal_common.heartbeat import AgentState, Heartbeat
+from shoal_common.heartbeat import AgentState, Heartbeat, Metrics
 from shoal_common.version import VERSION
 
 
@@ -62,27 +62,65 @@ class Identity:
     max_load: float | None
 
 
-def compose(identity: Identity, host: Host, cache: Cache, load: float, now: float) -> Heartbeat:
-    """The heartbeat of `now` (seconds since 1970).
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The addresses under which others reach the cache."""
 
-    Raises Unavailable while the host has no address under which anybody could reach the squid.
+    public_ip: str | None
+    private_ip: str | None
+    external_ip: str | None
+    ipv6: str | None
+
+
+def reach(identity: Identity, host: Host, cache: Cache) -> Reach:
+    """Of the host's addresses those at which the cache listens.
+
+    What the operator configured as external address wins: then no other public one is told, which
+    servers would prefer. Raises Unavailable while nobody could reach the cache.
     """
-    if not (host.public_ip or host.private_ip or host.ipv6 or identity.external_ip):
+    configured = identity.external_ip
+    public, private, six = (
+        address if address and cache.listens_at(address) else None
+        for address in (None if configured else host.public_ip, host.private_ip, host.ipv6)
+    )
+    external = configured or (None if public or cache.loopback_only else host.external_ip)
+    if public or private or six or external:
+        return Reach(public, private, external, six)
+    if not (host.public_ip or host.private_ip or host.ipv6 or host.external_ip):
         raise Unavailable("this host has no address yet that a worker could reach")
+    raise Unavailable(
+        f"the cache listens at {', '.join(sorted(cache.bound))} alone, where no other machine reaches it; "
+        "configure external_ip if something forwards to it"
+    )
+
+
+def compose(
+    identity: Identity,
+    host: Host,
+    cache: Cache,
+    load: float,
+    now: float,
+    *,
+    metrics: Metrics | None = None,
+    state: AgentState = AgentState.UP,
+) -> Heartbeat:
+    """The heartbeat of `now` (seconds since 1970). Raises Unavailable while nobody could reach the cache."""
+    told = reach(identity, host, cache)
     return Heartbeat(
         uuid=identity.uuid,
         hostname=host.hostname,
         port=cache.place.port,
         timestamp=now,
         load=load,
-        public_ip=host.public_ip,
-        private_ip=host.private_ip,
-        external_ip=identity.external_ip,
-        ipv6=host.ipv6,
+        public_ip=told.public_ip,
+        private_ip=told.private_ip,
+        external_ip=told.external_ip,
+        ipv6=told.ipv6,
         max_load=identity.max_load if identity.max_load is not None else host.max_load,
         cache_type=cache.type,
         upstream=cache.upstream,
-        state=AgentState.UP,
+        state=state,
         interval=identity.interval,
         agent=f"shoal-agent-{VERSION}",
+        metrics=metrics or Metrics(),
     )

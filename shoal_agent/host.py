@@ -3,9 +3,10 @@
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import netifaces
@@ -34,7 +35,11 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """`interface` carries the traffic; `max_load` is what it can send, in kB/s (None: it does not say)."""
+    """`interface` carries the traffic; `max_load` is what it can send, in kB/s (None: it does not say).
+
+    `external_ip` is how the outside reaches this VM where that is no address of its own. `sources` says of
+    each finding how it is known.
+    """
 
     hostname: str
     interface: str | None
@@ -42,33 +47,78 @@ class Host:
     private_ip: str | None
     ipv6: str | None
     max_load: float | None
+    external_ip: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def look(hostname: str | None, interface: str | None, sys_net: Path = SYS_NET) -> Host:
     """Find out what this VM is now; what the operator set, `hostname` and `interface`, is not guessed."""
     found = interfaces()
-    used = interface or carrier(found, (route_source(_FAR_IPV4), route_source(_FAR_IPV6)))
-    public, private, six = addresses(found, used)
+    routes = (route_source(_FAR_IPV4), route_source(_FAR_IPV6))
+    used = interface or carrier(found, routes)
+    public, private, six = addresses(_routed_first(found, routes), used)
+    name, name_source = _name(hostname, public or private)
     return Host(
-        hostname=hostname or own_name(socket.gethostname(), HOSTS_FILE) or public or private or "localhost",
+        hostname=name,
         interface=used,
         public_ip=public,
         private_ip=private,
         ipv6=six,
         max_load=capacity(used, sys_net) if used else None,
+        sources={
+            "hostname": name_source,
+            "interface": "configured" if interface else _why_carrier(found, used, routes),
+            "addresses": "the system's interfaces",
+            "max_load": "nine tenths of the interface's speed",
+        },
     )
+
+
+def _name(configured: str | None, address: str | None) -> tuple[str, str]:
+    if configured:
+        return configured, "configured"
+    given = socket.gethostname()
+    own = own_name(given, HOSTS_FILE)
+    if own:
+        return own, "the system's name" if own == given else f"the system's name, completed by {HOSTS_FILE}"
+    return address or "localhost", f"the address, for {given!a} is no host name"
+
+
+def _why_carrier(found: Sequence[Interface], used: str | None, routes: Iterable[str | None]) -> str:
+    if used is None:
+        return "none has an address"
+    here = [address for each in found if each.name == used for address in each.addresses]
+    by_route = any(source in here for source in routes)
+    return "the route to the outside" if by_route else "the first one with an address; there is no route out"
+
+
+def _routed_first(found: Sequence[Interface], routes: Sequence[str | None]) -> list[Interface]:
+    """Of several addresses of one interface the one from which packets leave comes first."""
+    return [
+        Interface(each.name, tuple(sorted(each.addresses, key=lambda address: address not in routes)))
+        for each in found
+    ]
 
 
 def interfaces() -> tuple[Interface, ...]:
     """Every interface of this VM."""
     result = []
-    for name in netifaces.interfaces():
+    for name in _names(tuple(socket.if_nameindex())):
         # An interface may go between the two calls.
         with suppress(ValueError):
             families = netifaces.ifaddresses(name)
             entries = [*families.get(netifaces.AF_INET, []), *families.get(netifaces.AF_INET6, [])]
             result.append(Interface(name, tuple(entry["addr"] for entry in entries if "addr" in entry)))
     return tuple(result)
+
+
+@lru_cache(maxsize=1)
+def _names(_kernels: tuple[tuple[int, str], ...]) -> tuple[str, ...]:
+    """The names, asked for anew only when the kernel's own list has changed.
+
+    netifaces-plus 0.12.5 loses some 200 bytes at each call, which is a gigabyte over the years.
+    """
+    return tuple(netifaces.interfaces())
 
 
 def route_source(destination: str) -> str | None:
@@ -105,8 +155,13 @@ def addresses(found: Sequence[Interface], preferred: str | None) -> tuple[str | 
     return public, private, sixes[0] if sixes else None
 
 
+def is_inside(interface: str) -> bool:
+    """Whether an interface of this name is one inside the VM, which no other host reaches."""
+    return _INTERNAL.fullmatch(interface) is not None
+
+
 def _reachable(found: Sequence[Interface], preferred: str | None = None) -> list[Interface]:
-    return [each for each in found if each.name == preferred or not _INTERNAL.fullmatch(each.name)]
+    return [each for each in found if each.name == preferred or not is_inside(each.name)]
 
 
 def _ipv4(address: str) -> ipaddress.IPv4Address | None:

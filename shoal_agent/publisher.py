@@ -18,6 +18,8 @@ from shoal_common.errors import SettingsError, Unavailable
 LONGEST_PAUSE = 60.0
 MESSAGE_TTL_MS = 180 * 1000
 """A heartbeat that waited this long in a queue says nothing of the present."""
+UNACKNOWLEDGED_MS = 10_000
+"""A connection whose packets nobody takes is given up then: our address may have changed under it."""
 _NOBODY = "shoal.is-anybody-there"
 
 
@@ -55,15 +57,33 @@ class Publisher:
         """The `host:port` that was connected to last."""
         return self._place
 
+    def connect(self) -> None:
+        """Be ready to publish: that may take seconds, in which news would grow old. Raises Unavailable."""
+        self._ready()
+
     def publish(self, body: bytes) -> None:
         """Send one message and return when the broker has confirmed it; connects where needed.
 
         Raises Unavailable when it was not confirmed; the message may have arrived all the same.
         """
+        channel = self._ready()
+        try:
+            channel.basic_publish(self._exchange, ROUTING_KEY, body, self._properties)
+        except TROUBLE as error:
+            raise self._failed(error) from None
+
+    def try_out(self) -> None:
+        """Connect and look for the exchange without publishing; raises Unavailable."""
+        channel = self._ready()
+        try:
+            channel.exchange_declare(self._exchange, passive=True)
+        except TROUBLE as error:
+            raise self._failed(error) from None
+
+    def _ready(self) -> BlockingChannel:
         connection = self._connection or self._connect()
         try:
-            channel = self._channel or self._open(connection)
-            channel.basic_publish(self._exchange, ROUTING_KEY, body, self._properties)
+            return self._channel or self._open(connection)
         except TROUBLE as error:
             raise self._failed(error) from None
 
@@ -94,6 +114,7 @@ class Publisher:
         troubles = []
         for parameters in places[self._turn % len(places) :] + places[: self._turn % len(places)]:
             place = f"{parameters.host}:{parameters.port}"
+            parameters.tcp_options = {"TCP_USER_TIMEOUT": UNACKNOWLEDGED_MS}
             try:
                 self._connection = pika.BlockingConnection(parameters)
             except TROUBLE as error:

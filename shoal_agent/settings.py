@@ -1,14 +1,17 @@
 """The agent's settings; nothing but the broker's name has to be set."""
 
+import ipaddress
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from shoal_agent.stun import DEFAULT_PORT as STUN_PORT
 from shoal_common import kinds
 from shoal_common.amqp import compose_broker_url
 from shoal_common.heartbeat import MAX_RATE, CacheType, Upstream
-from shoal_common.hosts import host_text, ipv4
+from shoal_common.hosts import HostPort, host_text, ipv4
 from shoal_common.program import LogLevel
 from shoal_common.settings import Settings, Values, setting
 
@@ -20,7 +23,16 @@ STRATUM_ONES = (
 )
 _HOST = kinds.Kind(host_text, "a host name")
 _IPV4 = kinds.Kind(ipv4, "an IPv4 address")
+_ADDRESS = kinds.Kind(lambda value: str(ipaddress.ip_address(value)), "an IPv4 or IPv6 address")
+_STUN = kinds.Kind(
+    lambda value: HostPort.parse(value, STUN_PORT), f"HOST or HOST:PORT (default port {STUN_PORT})"
+)
 _TLS_KEYS = ("use_ssl", "amqp_ca_cert", "amqp_client_cert", "amqp_client_key")
+
+
+def _command(value: str) -> str:
+    shlex.split(value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -70,8 +82,9 @@ class AgentSettings(Settings):
     external_ip: str | None = setting(
         "general",
         None,
-        kinds.optional(_IPV4, "the public address of this VM, if it has one"),
-        "The address under which the outside reaches this VM, where a NAT or a floating IP hides it.",
+        kinds.optional(_IPV4, "a public address of this VM, else what the cloud or a STUN server says"),
+        "The address under which the outside reaches this VM, where a NAT or a floating IP hides it. It wins "
+        "over a public address that the VM has itself.",
     )
     cache_port: int | None = setting(
         "general",
@@ -82,17 +95,26 @@ class AgentSettings(Settings):
         "The port of the cache beside this agent.",
         was=("general.squid_port",),
     )
+    cache_address: str | None = setting(
+        "general",
+        None,
+        kinds.optional(_ADDRESS, "all"),
+        "The address at which the cache of this agent listens, where several caches share a port.",
+    )
     cache_type: CacheType | None = setting(
         "general",
         None,
         kinds.optional(kinds.one_of(CacheType), "what is found, else squid"),
         "What the cache is.",
     )
-    upstream: Upstream = setting(
+    upstream: Upstream | None = setting(
         "general",
-        Upstream.BOTH,
-        kinds.one_of(Upstream),
-        "Which services the cache may be used for; a Varnish often has one only.",
+        None,
+        kinds.optional(
+            kinds.one_of(Upstream),
+            "both for a squid; for a Varnish cvmfs at port 6081, frontier at 6082, else what it serves",
+        ),
+        "Which services the cache may be used for.",
     )
     interface: str | None = setting(
         "general",
@@ -118,6 +140,25 @@ class AgentSettings(Settings):
         ),
         "What this VM can send. Virtual interfaces seldom say; 122000 is a link of 1 Gb/s.",
     )
+    announce: bool = setting(
+        "general",
+        True,
+        kinds.yes_no(),
+        "Tell the local networks of a good cache: a UDP broadcast a minute (port 50000), which clients hear.",
+    )
+    metadata_url: str | None = setting(
+        "cloud",
+        "http://169.254.169.254",
+        kinds.optional(kinds.url("http"), "it is not asked"),
+        "The cloud's metadata service (OpenStack, EC2, Google), asked for the floating IP and for the notice "
+        "that this VM will be taken away; never through a proxy, and for 1 s at most.",
+    )
+    stun_server: HostPort | None = setting(
+        "cloud",
+        None,
+        kinds.optional(_STUN, "none is asked"),
+        "A STUN server to ask for the address behind a NAT when the cloud does not tell it.",
+    )
     check_urls: tuple[str, ...] = setting(
         "check",
         STRATUM_ONES,
@@ -138,14 +179,15 @@ class AgentSettings(Settings):
         "check",
         60.0,
         kinds.number(0.1, 86400, "seconds"),
-        "Time between two tests of the cache. That its port opened or closed is seen within 5 s.",
+        "Time between two tests of the cache. That its port opened or closed is seen within 5 s, that it "
+        "hangs within half of [general] interval.",
         key="interval",
     )
     check_retry: float = setting(
         "check",
         10.0,
         kinds.number(0.1, 3600, "seconds"),
-        "Time until the next test when one contradicted the state.",
+        "Time until the next test when one contradicted the state; a sixth of [general] interval at most.",
         key="retry",
     )
     check_timeout: float = setting(
@@ -169,6 +211,26 @@ class AgentSettings(Settings):
         "After so many bad tests in a row a good cache is bad, and no longer announced.",
         key="fall",
     )
+    on_unhealthy: str = setting(
+        "trouble",
+        "",
+        kinds.Kind(_command, "a command line (no shell reads it); empty: none"),
+        "A command to run when a good cache turned bad, or was bad for ten minutes from the start; once a "
+        "day at most. Its environment says SHOAL_CACHE, SHOAL_CACHE_TYPE and SHOAL_REASON.",
+    )
+    mail_to: tuple[str, ...] = setting(
+        "trouble",
+        (),
+        kinds.several(kinds.text("a mail address", r"[^\s@,]+@[^\s@,]+")),
+        "Who gets a mail then; empty: nobody.",
+        was=("general.admin_email",),
+    )
+    smtp: HostPort = setting(
+        "trouble",
+        HostPort("localhost", 25),
+        kinds.host_port(),
+        "The server that takes the mail.",
+    )
     log_level: LogLevel = setting(
         "logging",
         LogLevel.INFO,
@@ -180,12 +242,11 @@ class AgentSettings(Settings):
 
     DEAD: ClassVar[Mapping[str, str]] = {
         "general.cloud": "it has not been part of a heartbeat since 0.6",
-        "general.admin_email": "trouble is logged, no mail is sent",
         "general.access_level": "servers find out by themselves who can reach the squid",
         "general.global_access": "servers find out by themselves who can reach the squid",
         "general.domain_access": "servers find out by themselves who can reach the squid",
         "general.tx_bytes_path": "the counter belongs to the interface; [general] interface sets that one",
-        "general.external_ip_service": "no service is asked; set [general] external_ip behind a NAT",
+        "general.external_ip_service": "set [cloud] stun_server, or [general] external_ip, behind a NAT",
         "logging.log_file": "logs go to stderr, to be kept by journald or whatever runs the agent",
         "rabbitmq.amqp_virtual_host": "agents before 2.0 used / whatever it said; it is a part of [amqp] url",
         **{

@@ -10,6 +10,14 @@ import pika.exceptions
 
 from shoal_common.amqp import EXCHANGE_TYPE, Broker, Tls
 from testbed.process import wait_until
+from testbed.squid import Squid
+
+
+class SquidOfWorkers(Squid):
+    """A squid of several processes: `workers N` counts only for one that runs without -N."""
+
+    def command(self) -> list[str]:
+        return ["--foreground" if word == "-N" else word for word in super().command()]
 
 
 def broker(url: str) -> Broker:

@@ -15,7 +15,7 @@ from shoal_agent.cache import Cache
 from shoal_agent.health import Finding, HealthRules
 from shoal_agent.host import Host
 from shoal_agent.publisher import Publisher
-from shoal_agent.watch import Watch
+from shoal_agent.watch import Pace, Watch
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import AgentState, CacheType, Heartbeat, Upstream, decode
 from shoal_common.hosts import HostPort
@@ -73,7 +73,8 @@ class Squid:
 
     def watch(self) -> Watch:
         rules = HealthRules(rise=1, fall=1)
-        return Watch(lambda: CACHE, lambda _: Finding(self.good, "as it says"), rules, every=0.05, retry=0.05)
+        pace = Pace(0.05, 0.05, 3600)
+        return Watch(lambda: CACHE, lambda _: Finding(self.good, "as it says"), rules, pace)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """The load, and what a heartbeat says."""
 
+from dataclasses import replace
+
 import pytest
 
-from shoal_agent.beat import Identity, Meter, Traffic, compose, load
+from shoal_agent.beat import Identity, Meter, Traffic, compose, load, reach
 from shoal_agent.cache import Cache
 from shoal_agent.host import Host
 from shoal_common.errors import Unavailable
@@ -98,6 +100,42 @@ def test_the_operators_max_load_wins_over_the_interfaces() -> None:
 def test_a_configured_external_address_is_enough_to_be_announced() -> None:
     heartbeat = beat(Identity("u", 30.0, "206.12.48.77", None), NOWHERE)
     assert (heartbeat.external_ip, heartbeat.public_ip) == ("206.12.48.77", None)
+
+
+def test_a_configured_external_address_wins_over_a_public_one_which_servers_would_prefer() -> None:
+    heartbeat = beat(Identity("u", 30.0, "206.12.48.77", None))
+    assert (heartbeat.external_ip, heartbeat.public_ip) == ("206.12.48.77", None)
+    assert heartbeat.private_ip == "10.1.2.3"
+
+
+def test_what_the_cloud_says_is_told_where_the_host_has_no_public_address() -> None:
+    behind = replace(HOST, public_ip=None, external_ip="206.12.48.88")
+    assert beat(host=behind).external_ip == "206.12.48.88"
+    assert beat(host=replace(HOST, external_ip="206.12.48.88")).external_ip is None
+
+
+@pytest.mark.parametrize(
+    ("bound", "told"),
+    [
+        (["::"], ("206.12.48.10", "10.1.2.3", "2001:db8:5::1")),
+        (["0.0.0.0"], ("206.12.48.10", "10.1.2.3", None)),
+        (["10.1.2.3"], (None, "10.1.2.3", None)),
+        (["2001:db8:5::1", "127.0.0.1"], (None, None, "2001:db8:5::1")),
+        ([], ("206.12.48.10", "10.1.2.3", "2001:db8:5::1")),
+    ],
+)
+def test_only_addresses_at_which_the_cache_listens_are_told(
+    bound: list[str], told: tuple[str | None, str | None, str | None]
+) -> None:
+    found = reach(IDENTITY, HOST, replace(CACHE, bound=frozenset(bound)))
+    assert (found.public_ip, found.private_ip, found.ipv6) == told
+
+
+def test_a_cache_on_loopback_alone_is_announced_only_with_a_configured_external_address() -> None:
+    alone = replace(CACHE, bound=frozenset(["127.0.0.1"]))
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1 alone"):
+        reach(IDENTITY, replace(HOST, public_ip=None, external_ip="206.12.48.88"), alone)
+    assert reach(Identity("u", 30.0, "206.12.48.77", None), HOST, alone).external_ip == "206.12.48.77"
 
 
 def test_a_host_without_any_address_is_not_announced() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from shoal_agent.cache import Listener, find, is_listening, listeners, processes
+from shoal_agent.cache import Cache, Wanted, find, hidden, is_listening, running
+from shoal_agent.proc import Listener, Process, cpu_seconds, listeners, processes
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
-from tests.conftest import StartSquid
+from tests.conftest import StartSquid, StartVarnish
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 SQUID_UID = 31
@@ -35,10 +36,13 @@ class Proc:
         with (self.root / "net" / ("tcp6" if ":" in address else "tcp")).open("a") as table:
             table.write(line)
 
-    def process(self, pid: int, name: str, uid: int, inodes: tuple[int, ...] | None = None) -> None:
+    def process(
+        self, pid: int, name: str, uid: int, inodes: tuple[int, ...] | None = None, arguments: str = ""
+    ) -> None:
         entry = self.root / str(pid)
         entry.mkdir()
         (entry / "comm").write_text(f"{name}\n")
+        (entry / "cmdline").write_text("\0".join([name, *arguments.split()]) + "\0")
         (entry / "status").write_text(f"Name:\t{name}\nUid:\t0\t{uid}\t0\t{uid}\n")
         if inodes is not None:
             (entry / "fd").mkdir()
@@ -53,7 +57,7 @@ def proc(tmp_path: Path) -> Proc:
 
 
 def found(proc: Proc, port: int | None = None, kind: CacheType | None = None) -> tuple[HostPort, CacheType]:
-    cache = find(port, kind, Upstream.BOTH, proc.root)
+    cache = find(Wanted(port, type=kind), proc.root)
     return cache.place, cache.type
 
 
@@ -124,14 +128,15 @@ def test_a_squid_bound_to_one_address_is_tested_there(proc: Proc) -> None:
 
 
 def test_a_varnish_is_found_and_called_so(proc: Proc) -> None:
-    proc.process(10, "varnishd", uid=120)
+    proc.process(10, "varnishd", uid=120, arguments="-F -a :6082,HTTP -T localhost:6083")
     proc.socket("0.0.0.0", 6082, uid=120)
+    proc.socket("127.0.0.1", 6083, uid=120)
     assert found(proc) == (HostPort("127.0.0.1", 6082), CacheType.VARNISH)
 
 
 def test_the_configured_type_decides_which_of_two_caches_is_meant(proc: Proc) -> None:
     proc.process(10, "squid", SQUID_UID)
-    proc.process(11, "varnishd", uid=120)
+    proc.process(11, "varnishd", uid=120, arguments="-a :6081")
     proc.socket("0.0.0.0", 3128, SQUID_UID)
     proc.socket("0.0.0.0", 6081, uid=120)
     assert found(proc, kind=CacheType.VARNISH)[0].port == 6081
@@ -149,3 +154,105 @@ def test_a_real_squid_is_found(start_squid: StartSquid) -> None:
     process = next(each for each in processes() if each.pid == squid.pid)
     assert [listener.port for listener in listeners() if process.owns(listener)] == [squid.port]
     assert replace(process, inodes=None).owns(next(each for each in listeners() if each.port == squid.port))
+
+
+def test_a_varnish_of_root_is_found_by_its_arguments(proc: Proc) -> None:
+    proc.process(
+        10, "varnishd", uid=0, arguments="-j unix -a http=10.1.2.3:6090,HTTP -f /etc/varnish/default.vcl"
+    )
+    proc.socket("0.0.0.0", 22, uid=0)
+    proc.socket("10.1.2.3", 6090, uid=0)
+    assert found(proc) == (HostPort("10.1.2.3", 6090), CacheType.VARNISH)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ports"),
+    [
+        (["-a", ":6081"], {6081}),
+        (["-a:6081"], {6081}),
+        (["-a", "http=[::1]:6081,PROXY", "-a", "localhost:8443"], {6081, 8443}),
+        (["-a", "/run/varnish.sock"], {80}),
+        (["-F"], {80}),
+    ],
+)
+def test_a_varnishs_arguments_name_its_ports(arguments: list[str], ports: set[int]) -> None:
+    assert Process(1, CacheType.VARNISH, 0, None, tuple(arguments)).served_ports == ports
+
+
+def test_two_squids_on_one_port_are_told_apart_by_address(proc: Proc) -> None:
+    proc.process(10, "squid", SQUID_UID, inodes=(1,))
+    proc.process(11, "squid", SQUID_UID, inodes=(2,))
+    proc.socket("10.1.2.3", 3128, SQUID_UID, inode=1)
+    proc.socket("10.1.2.4", 3128, SQUID_UID, inode=2)
+    caches = [find(Wanted(3128, address), proc.root) for address in ("10.1.2.3", "10.1.2.4")]
+    assert [(cache.pid, cache.place.host, cache.bound) for cache in caches] == [
+        (10, "10.1.2.3", frozenset(["10.1.2.3"])),
+        (11, "10.1.2.4", frozenset(["10.1.2.4"])),
+    ]
+    assert [cache.pid for cache in running(proc.root)] == [10, 11]
+
+
+def test_a_squid_for_others_comes_before_one_on_loopback_at_the_same_port(proc: Proc) -> None:
+    proc.process(10, "squid", SQUID_UID, inodes=(1,))
+    proc.process(11, "squid", SQUID_UID, inodes=(2,))
+    proc.socket("127.0.0.1", 3128, SQUID_UID, inode=1)
+    proc.socket("10.1.2.4", 3128, SQUID_UID, inode=2)
+    assert find(Wanted(3128), proc.root).pid == 11
+
+
+def test_the_workers_of_one_squid_are_one_cache(proc: Proc) -> None:
+    for pid in (10, 11, 12):
+        proc.process(pid, "squid", SQUID_UID, inodes=(1,))
+    proc.socket("0.0.0.0", 3128, SQUID_UID, inode=1)
+    assert len(running(proc.root)) == 1
+
+
+def test_the_manager_is_asked_over_loopback_where_the_squid_listens_there() -> None:
+    def manager(*bound: str) -> str:
+        place = HostPort("10.1.2.3", 3128)
+        return Cache(place, CacheType.SQUID, Upstream.BOTH, "", frozenset(bound)).manager.host
+
+    assert manager("10.1.2.3", "127.0.0.1") == "127.0.0.1"
+    assert manager("::") == "127.0.0.1"
+    assert manager("10.1.2.3") == "10.1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("port", "upstream"), [(6081, Upstream.CVMFS), (6082, Upstream.FRONTIER), (8080, Upstream.BOTH)]
+)
+def test_the_usual_ports_of_varnish_say_its_purpose(proc: Proc, port: int, upstream: Upstream) -> None:
+    proc.process(10, "varnishd", uid=120, arguments=f"-a :{port}")
+    proc.socket("0.0.0.0", port, uid=120)
+    assert find(Wanted(), proc.root).upstream is upstream
+    assert find(Wanted(upstream=Upstream.BOTH), proc.root).upstream is Upstream.BOTH
+
+
+def test_the_cache_of_another_container_is_found_by_its_usual_port(proc: Proc) -> None:
+    proc.socket("0.0.0.0", 6082, uid=120)
+    cache = find(Wanted(), proc.root)
+    assert (cache.place.port, cache.type, cache.pid) == (6082, CacheType.VARNISH, None)
+    assert "cannot be seen" in cache.source
+
+
+def test_a_cache_that_does_not_show_its_port_is_told(proc: Proc) -> None:
+    proc.process(10, "squid", uid=0)
+    assert [process.pid for process in hidden(proc.root)] == [10]
+
+
+def test_another_squids_port_at_another_address_is_not_this_ones(proc: Proc) -> None:
+    proc.socket("10.1.2.4", 3128, SQUID_UID)
+    assert is_listening(HostPort("10.1.2.4", 3128), proc.root)
+    assert not is_listening(HostPort("10.1.2.3", 3128), proc.root)
+
+
+def test_a_real_varnish_is_found_with_its_working_directory_and_its_cpu_time(
+    start_varnish: StartVarnish,
+) -> None:
+    varnish = start_varnish("127.0.0.1:1")
+    cache = next(each for each in running() if each.place.port == varnish.port)
+    assert (cache.type, cache.working_directory) == (CacheType.VARNISH, str(varnish.workdir))
+    assert (cpu_seconds(varnish.pid) or -1) >= 0
+
+
+def test_a_process_that_is_gone_has_no_cpu_time(proc: Proc) -> None:
+    assert cpu_seconds(4, proc.root) is None

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,9 @@ from testbed.process import ROOT, Service, wait_until
 from testbed.proxycache import PythonCache
 from testbed.rabbitmq import RabbitMQ
 from testbed.squid import Squid
+from tests.agent.fakes import Clouds
 from tests.agent.support import Ear
+from tests.conftest import StartSquid, need
 
 PUBLISHED = "/cvmfs/atlas.cern.ch/.cvmfspublished"
 COMMAND = (sys.executable, "-m", "shoal_agent.cli")
@@ -84,7 +87,8 @@ def arguments(cache: Squid | PythonCache, origin: Origin, rabbit_vhost: str) -> 
         return [
             *("--amqp", amqp, "--cache-port", str(cache.port), "--external-ip", "206.12.48.10"),
             *("--check-urls", origin.url + PUBLISHED, "--hostname", "sq1.example.org"),
-            *("--check-timeout", "1", "--check-retry", "0.2", *more),
+            *("--check-timeout", "1", "--check-retry", "0.2"),
+            *("--announce", "no", "--metadata-url", "", *more),
         ]
 
     return made
@@ -222,6 +226,130 @@ def test_an_outage_of_the_origin_silences_no_squid(
         assert "is bad" not in agent.tail()
 
 
+def test_a_hung_squid_is_silent_within_two_heartbeats_though_no_origin_can_be_reached(
+    rabbit_vhost: str,
+    arguments: Arguments,
+    start: Callable[[list[str]], Program],
+    cache: Squid | PythonCache,
+    origin: Origin,
+) -> None:
+    interval = 6.0
+    with Ear(rabbit_vhost) as ear:
+        start(arguments("--interval", str(interval), "--check-interval", "300", "--check-retry", "10"))
+        ear.await_state("up")
+        origin.stop()
+        cache.pause()
+        try:
+            ear.await_state("leaving", within=2 * interval)
+        finally:
+            cache.resume()
+        ear.await_state("up", within=4 * interval)
+
+
+def test_a_squid_that_returns_at_another_port_is_announced_there(
+    rabbit_vhost: str,
+    origin: Origin,
+    new_directory: Callable[[str], Path],
+    start: Callable[[list[str]], Program],
+) -> None:
+    need(Squid)
+    first, second = (Squid(new_directory("squid"), listen=["127.7.7.7"]) for _ in range(2))
+    flags = ["--amqp", rabbit_vhost, "--cache-address", "127.7.7.7", "--external-ip", "206.12.48.10"]
+    flags += ["--check-urls", origin.url + PUBLISHED, "--interval", "1", "--metadata-url", ""]
+    with Ear(rabbit_vhost) as ear:
+        with first:
+            start(flags)
+            assert ear.await_state("up")["squid_port"] == first.port
+        with second:
+            wait_until(lambda: ear.messages()[-1]["squid_port"] == second.port, 20, "the new port")
+            assert ear.await_state("up")["uuid"] == ear.messages()[0]["uuid"]
+
+
+def test_usr1_drains(rabbit_vhost: str, arguments: Arguments, start: Callable[[list[str]], Program]) -> None:
+    with Ear(rabbit_vhost) as ear:
+        agent = start(arguments("--interval", "60"))
+        ear.await_state("up")
+        os.kill(agent.pid, signal.SIGUSR1)
+        ear.await_state("draining", within=5)
+        assert agent.end(signal.SIGTERM) < ENDS_WITHIN
+        ear.await_state("leaving")
+
+
+def test_a_preemption_notice_drains(
+    rabbit_vhost: str, arguments: Arguments, start: Callable[[list[str]], Program]
+) -> None:
+    with Ear(rabbit_vhost) as ear, Clouds(tokens=True) as ec2:
+        ec2.pages["/latest/meta-data/instance-life-cycle"] = "spot"
+        start(arguments("--interval", "60", "--metadata-url", ec2.url))
+        ear.await_state("up")
+        ec2.pages["/latest/meta-data/spot/instance-action"] = '{"action": "terminate"}'
+        ear.await_state("draining", within=15)
+
+
+def test_the_clouds_address_and_the_caches_counters_are_told(
+    rabbit_vhost: str, origin: Origin, start_squid: StartSquid, start: Callable[[list[str]], Program]
+) -> None:
+    squid = start_squid(listen=["0.0.0.0"])
+    with Ear(rabbit_vhost) as ear, Clouds() as cloud:
+        cloud.pages["/latest/meta-data/public-ipv4"] = "206.12.48.10"
+        flags = ["--amqp", rabbit_vhost, "--cache-port", str(squid.port), "--metadata-url", cloud.url]
+        flags += ["--check-urls", origin.url + PUBLISHED, "--interval", "1", "--announce", "no"]
+        start(flags)
+
+        def complete() -> bool:
+            message = ear.messages()[-1] if ear.listen() else {}
+            return message.get("external_ip") == "206.12.48.10" and message.get("requests_per_s", 0) > 0
+
+        wait_until(complete, 15, "a heartbeat with the cloud's address and the cache's counters")
+        assert ear.messages()[-1]["fds_max"] == 1024
+
+
+def test_systemd_learns_that_it_is_ready_lives_and_how_it_is(
+    arguments: Arguments, tmp_path: Path, rabbit_vhost: str
+) -> None:
+    with Ear(rabbit_vhost), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
+        with subprocess.Popen(
+            [*COMMAND, *arguments()], env=environment() | told, cwd=ROOT, stderr=subprocess.DEVNULL
+        ) as agent:
+            heard = [manager.recv(1024).decode()]
+            while not heard[-1].startswith("STATUS=publishing"):
+                heard.append(manager.recv(1024).decode())
+            agent.terminate()
+            while heard[-1] != "STOPPING=1":
+                heard.append(manager.recv(1024).decode())
+    assert heard[0] == "READY=1"
+    assert "WATCHDOG=1" in heard
+
+
+def test_check_shows_every_finding_with_its_source_and_publishes_nothing(
+    rabbit_vhost: str, arguments: Arguments, start_squid: StartSquid
+) -> None:
+    other = start_squid()
+    with Ear(rabbit_vhost) as ear:
+        done = run(*arguments("--check", "--log-level", "error"))
+        assert ear.listen() == []
+    lines = dict(line.split(": ", 1) for line in done.stdout.splitlines() if "also running" not in line)
+    assert done.returncode == 0, done.stdout
+    assert lines["external IPv4"] == "206.12.48.10  (configured)"
+    assert lines["hostname"] == "sq1.example.org  (configured)"
+    assert lines["state"].startswith("good  (served http://")
+    assert "its cache manager" in lines["counters"]
+    assert lines["LAN announcement"] == "off  (configured)"
+    assert {"cache", "listens at", "purpose", "interface", "max_load", "IPv6", "broker"} <= set(lines)
+    assert f"squid at 127.0.0.1:{other.port}" in done.stdout
+
+
+def test_check_marks_what_is_in_the_way(arguments: Arguments, cache: Squid | PythonCache) -> None:
+    cache.stop()
+    done = run(*arguments("--check", amqp=f"amqp://127.0.0.1:{free_port()}/"))
+    assert done.returncode == 1
+    marked = [line for line in done.stdout.splitlines() if line.startswith("! ")]
+    assert [line.split(":")[0] for line in marked] == ["! broker", "! state"]
+
+
 def test_the_version_is_told() -> None:
     assert run("--version").stdout == f"shoal-agent {VERSION}\n"
 
@@ -251,9 +379,9 @@ def test_a_certificate_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) 
 def test_old_keys_are_told_in_the_log(tmp_path: Path) -> None:
     file = tmp_path / "shoal_agent.conf"
     file.write_text(f"[general]\nsquid_port = {free_port()}\nadmin_email = root@localhost\n")
-    told = run("--config", str(file), "--once").stderr
+    told = run("--config", str(file), "--once", "--metadata-url", "").stderr
     assert "[general] squid_port is now [general] cache_port" in told
-    assert "[general] admin_email has no effect" in told
+    assert "[general] admin_email is now [trouble] mail_to" in told
 
 
 def test_an_install_of_the_agent_needs_no_other_package() -> None:

@@ -5,9 +5,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-import trustme
 
 from shoal_agent.publisher import LONGEST_PAUSE, Publisher, pause_after
 from shoal_common.amqp import Broker, Tls
@@ -15,7 +16,6 @@ from shoal_common.errors import Unavailable
 from testbed.ports import free_port
 from testbed.process import wait_until
 from testbed.rabbitmq import RabbitMQ
-from testbed.rabbitmq import Tls as ServerTls
 from tests.agent.support import Ear, broker
 
 Publish = Callable[..., Publisher]
@@ -68,8 +68,11 @@ def test_one_connection_is_kept_for_all_messages(
             sender.publish(b"x")
             sender.wait(0.01)
         ear.await_bodies(3)
-        wait_until(lambda: bool(connections(rabbitmq)), 10, "the broker lists its connections")
-        assert sum('"test"' in line for line in connections(rabbitmq)) == 1
+        wait_until(
+            lambda: sum('"test"' in line for line in connections(rabbitmq)) == 1,
+            10,
+            "one connection is listed",
+        )
 
 
 def test_the_broker_keeps_no_message_for_longer_than_it_is_news(
@@ -142,20 +145,42 @@ def test_every_broker_that_was_tried_is_told(publisher: Publish) -> None:
 
 
 def test_a_killed_broker_is_noticed_while_waiting_and_returned_to(
-    start_rabbitmq: Callable[..., RabbitMQ], publisher: Publish
+    rabbitmq: RabbitMQ, rabbit_vhost: str, publisher: Publish
 ) -> None:
-    rabbitmq = start_rabbitmq()
-    with Ear(rabbitmq.url):
-        sender = publisher(rabbitmq.url)
+    with Ear(rabbit_vhost):
+        sender = publisher(rabbit_vhost)
         sender.publish(b"before")
         rabbitmq.kill()
         with pytest.raises(Unavailable):
             sender.wait(5.0)
         assert "refuses the connection" in refusal(sender, b"meanwhile")
     rabbitmq.start()
-    with Ear(rabbitmq.url) as ear:
+    with Ear(rabbit_vhost) as ear:
         sender.publish(b"after")
         assert ear.await_bodies(1) == [b"after"]
+
+
+def test_a_user_whose_password_was_changed_is_waited_for(
+    rabbitmq: RabbitMQ, rabbit_vhost: str, publisher: Publish
+) -> None:
+    with Ear(rabbit_vhost) as ear:
+        sender = publisher(rabbit_vhost)
+        sender.publish(b"before")
+        rabbitmq.ctl("change_password", "guest", "another")
+        sender.close()
+        told = refusal(sender)
+        rabbitmq.ctl("change_password", "guest", "guest")
+        assert "refuses the user or the password" in told
+        sender.publish(b"after")
+        assert ear.await_bodies(2) == [b"before", b"after"]
+
+
+def test_trying_out_a_broker_publishes_nothing(rabbit_vhost: str, publisher: Publish) -> None:
+    with Ear(rabbit_vhost) as ear:
+        publisher(rabbit_vhost).try_out()
+        assert ear.listen() == []
+    with pytest.raises(Unavailable, match="no such exchange"):
+        publisher(rabbit_vhost, exchange="never").try_out()
 
 
 def test_a_connection_that_the_broker_closes_is_opened_again(
@@ -164,8 +189,9 @@ def test_a_connection_that_the_broker_closes_is_opened_again(
     with Ear(rabbit_vhost):
         sender = publisher(rabbit_vhost)
         sender.publish(b"before")
-        for line in rabbitmq.ctl("list_connections", "pid").splitlines()[1:]:
-            rabbitmq.ctl("close_connection", line, "maintenance")
+        for line in rabbitmq.ctl("list_connections", "pid", "client_properties").splitlines():
+            if '"test"' in line:
+                rabbitmq.ctl("close_connection", line.split("\t")[0], "maintenance")
         with pytest.raises(Unavailable, match="maintenance"):
             sender.wait(5.0)
     with Ear(rabbit_vhost) as ear:
@@ -184,7 +210,12 @@ def test_a_broker_that_accepts_and_keeps_silent_is_given_up(
 def test_a_broker_that_falls_silent_is_given_up(
     rabbit_vhost: str, publisher: Publish, rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def often(checker: Any) -> None:  # pika looks every 5 s more than a heartbeat, which is long for a test
+        checker._update_counters()
+        checker._check_timer = checker._connection._adapter_call_later(1.5, checker._check_heartbeat)
+
     monkeypatch.setattr("shoal_common.amqp.HEARTBEAT_SECONDS", 1)
+    monkeypatch.setattr("pika.heartbeat.HeartbeatChecker._start_check_timer", often)
     with Ear(rabbit_vhost):
         sender = publisher(rabbit_vhost)
         sender.publish(b"before")
@@ -247,26 +278,22 @@ def test_an_outage_leaves_no_open_files_behind(publisher: Publish) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
 
 
-def test_tls_is_spoken_and_the_certificate_is_checked(
-    start_rabbitmq: Callable[..., RabbitMQ], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    files = tmp_path_factory.mktemp("tls")
-    authority, stranger = trustme.CA(), trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    authority.cert_pem.write_to_path(str(files / "ca.pem"))
-    stranger.cert_pem.write_to_path(str(files / "stranger.pem"))
-    certificate.cert_chain_pems[0].write_to_path(str(files / "cert.pem"))
-    certificate.private_key_pem.write_to_path(str(files / "key.pem"))
-    rabbitmq = start_rabbitmq(tls=ServerTls(files / "ca.pem", files / "cert.pem", files / "key.pem"))
+def test_tls_is_spoken(rabbitmq: RabbitMQ, certificates: Path) -> None:
+    rabbitmq.start()
     with Ear(rabbitmq.url) as ear:
-        trusting = Publisher(Broker.parse(rabbitmq.tls_url, Tls(ca_file=files / "ca.pem")), "shoal", "test")
+        trusting = Publisher(Broker.parse(rabbitmq.tls_url, Tls(certificates / "ca.pem")), "shoal", "test")
         trusting.publish(b"x")
         trusting.close()
         assert ear.await_bodies(1) == [b"x"]
-    wary = Publisher(Broker.parse(rabbitmq.tls_url, Tls(ca_file=files / "stranger.pem")), "shoal", "test")
-    assert "not trusted" in refusal(wary)
-    missing = Publisher(Broker.parse(rabbitmq.tls_url, Tls(ca_file=files / "gone.pem")), "shoal", "test")
-    assert "gone.pem" in refusal(missing)
+
+
+@pytest.mark.parametrize(("authority", "told"), [("stranger.pem", "not trusted"), ("gone.pem", "gone.pem")])
+def test_the_brokers_certificate_is_checked(
+    rabbitmq: RabbitMQ, certificates: Path, authority: str, told: str
+) -> None:
+    rabbitmq.start()
+    wary = Publisher(Broker.parse(rabbitmq.tls_url, Tls(ca_file=certificates / authority)), "shoal", "test")
+    assert told in refusal(wary)
 
 
 def test_waiting_keeps_the_connection_alive(

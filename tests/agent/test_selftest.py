@@ -1,20 +1,22 @@
 """One self-test, through real caches: squid where it is installed, else a proxy library."""
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from shoal_agent.cache import Cache
 from shoal_agent.health import Finding
-from shoal_agent.selftest import examine
+from shoal_agent.selftest import Objects, examine, purpose
+from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Target
 from testbed.origin import Fault, Origin
 from testbed.ports import free_port
 from testbed.proxycache import PythonCache
 from testbed.squid import Squid
-from tests.conftest import StartSquid
+from testbed.varnish import Purpose
+from tests.conftest import StartSquid, StartVarnish
 
 PUBLISHED = "/cvmfs/atlas.cern.ch/.cvmfspublished"
 
@@ -37,7 +39,8 @@ def cvmfs(*origins: str) -> list[Target]:
 
 
 def examined(place: HostPort, *services: list[Target], timeout: float = 3.0) -> Finding:
-    return examine(place, services, timeout)
+    objects = Objects(*(tuple(targets) for targets in services))
+    return examine(Cache(place, CacheType.SQUID, Upstream.BOTH, "configured"), objects, timeout)
 
 
 def closed_port() -> HostPort:
@@ -112,7 +115,57 @@ def test_a_cache_that_serves_one_of_two_services_is_bad(start_squid: StartSquid,
         assert not examined(HostPort("127.0.0.1", squid.port), *services).good
 
 
-def test_without_anything_to_fetch_an_open_port_has_to_do() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        assert examined(HostPort("127.0.0.1", server.getsockname()[1])).good
+def test_without_anything_to_fetch_an_answer_has_to_do(place: HostPort) -> None:
+    assert examined(place).good
     assert not examined(closed_port()).good
+
+
+def test_a_hung_cache_is_bad_though_no_origin_can_be_reached(
+    cache: Squid | PythonCache, place: HostPort
+) -> None:
+    cache.pause()
+    finding = examined(place, cvmfs(f"http://127.0.0.1:{free_port()}"), timeout=0.3)
+    cache.resume()
+    assert finding == Finding(False, f"{place} did not answer within 0.3 s")
+
+
+def test_a_squid_that_denies_its_manager_is_alive(start_squid: StartSquid) -> None:
+    squid = start_squid(extra=["http_access deny manager"])
+    assert examined(HostPort("127.0.0.1", squid.port), cvmfs(f"http://127.0.0.1:{free_port()}")).good
+
+
+def varnish_at(port: int, upstream: Upstream) -> Cache:
+    return Cache(HostPort("127.0.0.1", port), CacheType.VARNISH, upstream, "configured")
+
+
+def test_a_varnish_is_tested_for_its_own_service_alone(start_varnish: StartVarnish, origin: Origin) -> None:
+    varnish = start_varnish(f"{origin.host}:{origin.port}", "cvmfs")
+    objects = Objects(tuple(cvmfs(origin.url)), (Target.frontier(f"{origin.url}/atlr"),))
+    assert examine(varnish_at(varnish.port, Upstream.CVMFS), objects, 3.0).good
+    assert not examine(varnish_at(varnish.port, Upstream.FRONTIER), objects, 3.0).good
+
+
+@pytest.mark.parametrize("service", ["cvmfs", "frontier"])
+def test_a_varnish_says_itself_what_it_is_for(
+    start_varnish: StartVarnish, origin: Origin, service: Purpose
+) -> None:
+    varnish = start_varnish(f"{origin.host}:{origin.port}", service)
+    objects = Objects(tuple(cvmfs(origin.url)))
+    assert purpose(varnish_at(varnish.port, Upstream.BOTH), objects, 3.0) is Upstream(service)
+
+
+def test_a_varnish_whose_origin_is_down_does_not_say_what_it_is_for(
+    start_varnish: StartVarnish, origin: Origin
+) -> None:
+    varnish = start_varnish(f"{origin.host}:{origin.port}", "cvmfs")
+    origin.set_fault(Fault.DOWN)
+    assert purpose(varnish_at(varnish.port, Upstream.BOTH), Objects(tuple(cvmfs(origin.url))), 3.0) is None
+    assert examine(varnish_at(varnish.port, Upstream.CVMFS), Objects(tuple(cvmfs(origin.url))), 3.0).good
+
+
+def test_a_hung_varnish_is_bad(start_varnish: StartVarnish, origin: Origin) -> None:
+    varnish = start_varnish(f"{origin.host}:{origin.port}", "cvmfs")
+    varnish.pause()
+    finding = examine(varnish_at(varnish.port, Upstream.CVMFS), Objects(), 0.3)
+    varnish.resume()
+    assert not finding.good

@@ -65,6 +65,10 @@ def test_each_old_key_is_told_of(old: str, tmp_path: Path) -> None:
     assert any(old in warning for warning in read(SAMPLE_OF_1_0_2, tmp_path).warnings)
 
 
+def test_the_address_for_mail_of_an_old_file_is_kept(tmp_path: Path) -> None:
+    assert read(SAMPLE_OF_1_0_2, tmp_path).settings.mail_to == ("root@localhost",)
+
+
 def test_keys_of_the_oldest_agents_are_taken_or_told_of(tmp_path: Path) -> None:
     text = "[general]\ndnsname = sq1.example.org\ninterface = ens3\naccess_level = global\n"
     loaded = read(text, tmp_path)
@@ -120,6 +124,11 @@ fall = 1
         ("[amqp]\nexchange = a b\n", "letters"),
         ("[check]\nurls = ftp://a/\n", "http://"),
         ("[general]\nintervall = 3\n", "unknown"),
+        ("[general]\ncache_address = here\n", "an IPv4 or IPv6 address"),
+        ("[cloud]\nmetadata_url = ftp://a/\n", "http://"),
+        ("[cloud]\nstun_server = a:b:c\n", "HOST:PORT"),
+        ("[trouble]\non_unhealthy = 'a\n", "a command line"),
+        ("[trouble]\nmail_to = nobody\n", "a mail address"),
     ],
 )
 def test_a_bad_value_is_refused_with_what_is_allowed(text: str, told: str, tmp_path: Path) -> None:

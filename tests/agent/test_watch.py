@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from shoal_agent.cache import Cache
+from shoal_agent.counters import Access, Reading
 from shoal_agent.health import Finding, HealthRules
-from shoal_agent.watch import Watch
+from shoal_agent.watch import Pace, Watch
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
 from testbed.ports import free_port
@@ -27,14 +28,14 @@ class Script:
         self._findings = list(findings)
         self.tests = 0
 
-    def examine(self, _: HostPort) -> Finding:
+    def examine(self, _: Cache) -> Finding:
         self.tests += 1
         good = self._findings.pop(0) if len(self._findings) > 1 else self._findings[0]
         return Finding(good, "as written")
 
 
 def watch(script: Script, find: Callable[[], Cache], *, every: float = 3600, retry: float = 3600) -> Watch:
-    return Watch(find, script.examine, HealthRules(rise=2, fall=2), every=every, retry=retry)
+    return Watch(find, script.examine, HealthRules(rise=2, fall=2), Pace(every, retry, 3600))
 
 
 def closed() -> Callable[[], Cache]:
@@ -82,6 +83,24 @@ def test_a_cache_found_elsewhere_starts_anew() -> None:
     assert watched.test().healthy is False
     assert watched.test().healthy is True
     assert watched.seen.cache.place.port == 2
+
+
+def test_a_cache_that_ceases_or_begins_to_answer_is_tested_at_once() -> None:
+    answers = [Access.OPEN, Access.DOWN, Access.DOWN, Access.DENIED, Access.OPEN]
+    script = Script(True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        cache = cache_at(server.getsockname()[1])
+        pace = Pace(3600, 3600, 0)
+        rules = HealthRules(2, 2)
+        watched = Watch(
+            lambda: cache, script.examine, rules, pace, lambda _: Reading(0.0, answers.pop(0), "as written")
+        )
+        counts = []
+        watched.look()
+        while answers:
+            watched.look()
+            counts.append(script.tests)
+    assert counts == [1, 2, 2, 3, 3]
 
 
 def test_a_change_of_state_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
