@@ -1,14 +1,15 @@
-# The commands a newcomer needs: make demo, make test. Also: make lint, make bench, make conf.
+# The commands a newcomer needs: make demo, make test. Also: make faults, make lint, make bench, make conf.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench conf clean
+.PHONY: help demo test faults lint bench conf clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    watch Shoal at work on this machine (BROKER=rabbitmq STORE=redis for the real ones, ONCE=1 to end by itself)"
 	@echo "make test    run all tests"
+	@echo "make faults  break every part under load of 500 agents, and write docs/reliability.md (12 minutes)"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make bench   measure speed and size"
 	@echo "make conf    write the sample files in conf/ anew from the settings in the code"
@@ -31,6 +32,14 @@ demo: $(VENV)/.stamp-demo
 test: $(VENV)/.stamp-test
 	@tools/install-services
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+# The long form of tests/faults, and its figures into docs/reliability.md.
+FIGURES := build/faults.jsonl
+faults: $(VENV)/.stamp-test
+	@tools/install-services
+	@mkdir -p build && rm -f $(FIGURES)
+	@status=0; FAULT_FIGURES=$(CURDIR)/$(FIGURES) $(BIN)/pytest tests/faults -m slow $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/python -m tests.faults.figures $(FIGURES) docs/reliability.md || status=$$?; exit $$status
 
 lint: $(VENV)/.stamp-test
 	$(BIN)/ruff check .

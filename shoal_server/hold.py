@@ -92,6 +92,9 @@ def refuted(squid: Squid, liveness: LivenessRules) -> bool:
 
 
 def awaits_check(squid: Squid, now: float, liveness: LivenessRules) -> bool:
-    """Whether it is overdue and has not been tried since: that trial should not wait for its turn."""
+    """Whether it is overdue and has not been tried since, or not for as long: that trial should not wait
+    for its turn. What dies while expiry is held makes no other sign.
+    """
     since = squid.seen + liveness.suspect_after
-    return now > since and (squid.verification.checked or 0.0) < since
+    checked = squid.verification.checked or 0.0
+    return now > since and checked < max(since, now - liveness.suspect_after)

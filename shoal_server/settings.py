@@ -113,9 +113,10 @@ class ServerSettings(Settings):
     )
     dead_after: float = setting(
         "squids",
-        180.0,
+        175.0,
         kinds.number(1, 86400, "seconds"),
-        "Silence after which a squid is no longer listed: six heartbeats of a deployed agent.",
+        "Silence after which a squid is no longer listed: five missed heartbeats of a deployed agent, and "
+        "with the sweep and the snapshot behind it within 180 seconds of the last one.",
         was=("squid.squid_inactive_time", "cache.cache_inactive_time"),
     )
     hold_cap: float = setting(

@@ -25,7 +25,7 @@ class LivenessRules:
     """After how many seconds of silence a squid is suspect, and dead."""
 
     suspect_after: float = 90.0
-    dead_after: float = 180.0
+    dead_after: float = 175.0
 
 
 class Reach(StrEnum):

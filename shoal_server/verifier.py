@@ -173,6 +173,8 @@ class Verifier:
             return
         try:
             fresh = store.get([squid.id]).get(squid.id)
+            if fresh and fresh.verification.checked is None:  # unknown to a store that lost what it knew
+                fresh = fresh.with_verification(squid.verification)
             if fresh and self._is_due(fresh, store.now()):
                 self.check(fresh)
         finally:

@@ -100,7 +100,7 @@ class RedisStore:
         self._uuid, self._lock, self._drained = f"{prefix}:uuid:", f"{prefix}:lock:", f"{prefix}:drained"
         self._reports = f"{prefix}:reports"
         self._holder = secrets.token_hex(8)
-        self._ahead = 0.0
+        self._clock: Callable[[], float] = time.time
         self._compare_at = 0.0
 
     @classmethod
@@ -114,8 +114,8 @@ class RedisStore:
         return self._connect()
 
     def now(self) -> float:
-        """This machine's clock, corrected to that of Redis as last compared in `version`."""
-        return time.time() + self._ahead
+        """The time by the clock of Redis, as last compared in `version`; until then by our own."""
+        return self._clock()
 
     @_translated
     def version(self) -> tuple[str, int]:
@@ -229,15 +229,18 @@ class RedisStore:
 
     def _compare_clocks(self) -> None:
         """Servers whose clocks differ must not expire each other's squids. Nodes of a cluster have no
-        common clock; there the servers' own have to agree.
+        common clock; there the servers' own have to agree. Between comparisons the steady clock counts on:
+        what is stored in the moment after ours was set must not be stamped by it.
         """
         client: Any = self._redis
         if time.monotonic() < self._compare_at or isinstance(client, redis.RedisCluster):
             return
-        before = time.time()
+        before = time.monotonic()
         answer = client.time()
-        self._ahead = answer[0] + answer[1] / 1e6 - (before + time.time()) / 2
-        self._compare_at = time.monotonic() + COMPARE_SECONDS
+        after = time.monotonic()
+        ahead = answer[0] + answer[1] / 1e6 - (before + after) / 2
+        self._clock = lambda: time.monotonic() + ahead
+        self._compare_at = after + COMPARE_SECONDS
 
 
 def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) -> Squid | None:

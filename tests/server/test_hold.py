@@ -94,6 +94,12 @@ def test_an_overdue_squid_is_to_be_tried_once() -> None:
     assert not awaits_check(squid(0, 80), NOW, LIVENESS)
 
 
+def test_a_squid_that_stays_silent_is_tried_again_before_it_could_be_dead_for_long() -> None:
+    tried = replace(squid(0, 400), verification=replace(GOOD, checked=NOW - 91))
+    assert awaits_check(tried, NOW, LIVENESS)
+    assert not awaits_check(replace(tried, verification=replace(GOOD, checked=NOW - 89)), NOW, LIVENESS)
+
+
 @pytest.mark.parametrize("total", [5, 30, 100, 1000])
 def test_false_holds_are_rarer_than_one_in_a_hundred(total: int) -> None:
     """Ordinary life: each squid is silent with the usual share's probability, independently."""

@@ -94,7 +94,7 @@ def test_without_a_file_it_is_a_whole_server_in_one_process() -> None:
 
 def test_squids_are_forgotten_when_deployed_servers_forgot_them() -> None:
     settings = ServerSettings()
-    assert (settings.suspect_after, settings.dead_after) == (90, 180)
+    assert (settings.suspect_after, settings.dead_after) == (90, 175)
 
 
 def test_squids_are_checked_by_several_origins_on_several_hosts() -> None:

@@ -487,3 +487,16 @@ def test_servers_whose_clocks_differ_have_one_clock(
     there = two.now()
     monkeypatch.undo()
     assert abs(there - one.now()) < 5.0
+
+
+def test_a_clock_that_is_set_between_two_comparisons_does_not_count(
+    shared: tuple[RedisStore, RedisStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = shared
+    one.version()
+    two.version()
+    true = time.time
+    monkeypatch.setattr("shoal_server.stores.redis.time.time", lambda: true() - 7200)
+    there = two.now()
+    monkeypatch.undo()
+    assert abs(there - one.now()) < 5.0

@@ -1,0 +1,92 @@
+"""TCP doors on loopback that lead to a real service, and that a test can shut one by one."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+Place = tuple[str, int]
+
+_CHUNK = 65536
+_WITHIN = 30.0
+
+
+class Relay:
+    """Passes bytes between each of its doors and one service; a door that is shut refuses everybody."""
+
+    def __init__(self, service: Place) -> None:
+        self._service = service
+        self._doors: dict[Place, asyncio.Server] = {}
+        self._visits: dict[Place, set[asyncio.Task[None]]] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
+
+    def open(self, places: Iterable[Place]) -> None:
+        """Listen at these places; those that are open stay so."""
+        self._do(self._open(list(places)))
+
+    def shut(self, places: Iterable[Place]) -> None:
+        """Refuse connections there from now on, and cut those that are open."""
+        self._do(self._shut(list(places)))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shut(list(self._doors))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_WITHIN)
+
+    async def _open(self, places: list[Place]) -> None:
+        for place in places:
+            if place not in self._doors:
+                visits = self._visits[place] = set()
+                listener = socket.create_server(place, backlog=128)
+                self._doors[place] = await asyncio.start_server(self._visitor(visits), sock=listener)
+
+    async def _shut(self, places: list[Place]) -> None:
+        for place in places:
+            if door := self._doors.pop(place, None):
+                door.close()
+                visits = self._visits.pop(place)
+                for visit in visits:
+                    visit.cancel()
+                await asyncio.gather(*visits, return_exceptions=True)
+
+    def _visitor(self, visits: set[asyncio.Task[None]]) -> Any:
+        def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            visit = asyncio.create_task(self._visit(reader, writer))
+            visits.add(visit)
+            visit.add_done_callback(visits.discard)
+
+        return come
+
+    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner: asyncio.StreamWriter | None = None
+        try:
+            with suppress(OSError):
+                answers, inner = await asyncio.open_connection(*self._service)
+                await asyncio.gather(_pass(reader, inner), _pass(answers, writer))
+        finally:
+            for end in (writer, inner):
+                if end:
+                    end.transport.abort()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_CHUNK):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
