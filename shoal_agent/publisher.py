@@ -43,8 +43,11 @@ class Publisher:
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
         self._place = ""
+        # Persistent: a confirmed message to a durable queue outlives the broker that confirmed it.
         self._properties = pika.BasicProperties(
-            content_type="application/json", expiration=str(MESSAGE_TTL_MS)
+            content_type="application/json",
+            delivery_mode=pika.DeliveryMode.Persistent.value,
+            expiration=str(MESSAGE_TTL_MS),
         )
 
     @property

@@ -84,6 +84,7 @@ def test_the_broker_keeps_no_message_for_longer_than_it_is_news(
         _, properties, _ = ear._channel.basic_get(ear._queue, auto_ack=True)
         assert properties is not None
         assert (properties.expiration, properties.content_type) == ("180000", "application/json")
+        assert properties.delivery_mode == 2, "persistent"
 
 
 def test_a_broker_that_is_not_there_refuses(publisher: Publish) -> None:

@@ -14,8 +14,6 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-import pika
-
 from shoal_agent.publisher import Publisher
 from shoal_common.amqp import Broker, Tls
 from shoal_common.errors import Unavailable
@@ -26,14 +24,6 @@ TICK = 0.02
 RETRY = 0.3
 """Seconds after which a line that lost its broker tries again; the real agent waits longer."""
 PER_LINE = 64
-
-
-class DurablePublisher(Publisher):
-    """Marks its messages as persistent: RabbitMQ then confirms what outlives it alone."""
-
-    def __init__(self, broker: Broker, name: str) -> None:
-        super().__init__(broker, "shoal", name)
-        self._properties.delivery_mode = pika.DeliveryMode.Persistent.value
 
 
 class Life(StrEnum):
@@ -159,7 +149,7 @@ class _Line(threading.Thread):
     ) -> None:
         name = f"line-{next(self._numbers)}"
         super().__init__(name=name, daemon=True)
-        self._publisher = DurablePublisher(broker, name)
+        self._publisher = Publisher(broker, "shoal", name)
         self._agents = agents
         self._fleet = fleet
         self._end = end

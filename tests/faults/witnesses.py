@@ -6,10 +6,11 @@ from typing import Any
 
 import redis
 
+from shoal_agent.publisher import Publisher
 from shoal_common.amqp import Broker, Tls
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import AgentState
-from tests.faults.fleet import Agent, DurablePublisher
+from tests.faults.fleet import Agent
 from tests.faults.site import Site
 
 WITNESSES_PER_SECOND = 10.0
@@ -31,7 +32,7 @@ class Witnesses(threading.Thread):
         self._gone: set[str] = set()
 
     def run(self) -> None:
-        publisher = DurablePublisher(self._broker, "witnesses")
+        publisher = Publisher(self._broker, "shoal", "witnesses")
         addresses = (f"127.60.{n // 250}.{n % 250 + 1}" for n in itertools.count())
         for address in addresses:
             if self._end.wait(1.0 / WITNESSES_PER_SECOND):
@@ -57,7 +58,7 @@ class Witnesses(threading.Thread):
         except redis.RedisError:
             return  # broken on purpose; the next look shows the rest
 
-    def _dismiss(self, publisher: DurablePublisher) -> None:
+    def _dismiss(self, publisher: Publisher) -> None:
         self.read()
         for name in (self.stored & self.acknowledged.keys()) - self._gone:
             publisher.publish(self.acknowledged[name].message(AgentState.LEAVING))
