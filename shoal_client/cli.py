@@ -19,6 +19,8 @@ from shoal_common.errors import SettingsError
 from shoal_common.program import command_line, log_to_stderr, settings_of
 
 NAME = "shoal-client"
+AGAIN_SECONDS = 0.5
+
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +69,7 @@ def start(arguments: Sequence[str], environ: Mapping[str, str], out: TextIO) -> 
         args = parser().parse_args(arguments)
         return _start(args, environ, out).told(all_codes=args.exit_codes)
     except KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         log.warning("stopped by a signal")
         return ExitCode.STOPPED
 
@@ -117,12 +120,18 @@ def _do(
 
 
 def _stop_on_signals() -> None:
-    """The first signal is an exception wherever the run is; what cleans up after it is left in peace."""
+    """The first signal is an exception wherever the run is; what cleans up after it is left in peace.
+
+    Python drops an exception that comes up in some of its own affairs, in an import's for one. So it is
+    raised again after a while, until `start` has seen it.
+    """
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         del number, frame
         for ignored in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ignored, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGINT):

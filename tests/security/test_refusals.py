@@ -132,7 +132,8 @@ def outcomes(
         for door, name in CASES:
             mistake = MISTAKES[name]
             relay = relays.to((ports if "listener" in door else rabbit)[mistake.port])
-            flags = ("--ca-file", trusted[mistake.trusts], *papers[mistake.shows])
+            papered = ("--ca-file", trusted[mistake.trusts], *papers[mistake.shows])
+            flags = () if mistake.scheme == "amqp" else papered
             if door.startswith("agent"):
                 program = started("agent", agent, squid, mistake.url(relay), *flags)
             else:
