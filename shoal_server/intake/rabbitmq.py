@@ -31,7 +31,7 @@ RETRY_SECONDS = 5.0
 """The longest wait between two tries: servers are few, and while none has declared the exchange again, agents
 cannot publish to a broker that was restarted."""
 MOST_TOLD = 20
-STOP_SECONDS = 1.0
+STOP_SECONDS = 0.4
 """A broker or a store that hangs must not hold up the end of the program."""
 QUEUE_EXPIRES_MS = 24 * 3600 * 1000
 MESSAGE_TTL_MS = 60 * 1000
