@@ -75,6 +75,11 @@ def log_to_stderr(level: LogLevel) -> None:
 def stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set; the handler does nothing else."""
     stop = threading.Event()
+
+    def handle(*_: object) -> None:
+        if not stop.is_set():  # a second set could meet the lock of the wait that the first one ended
+            stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, handle)
     return stop

@@ -19,8 +19,8 @@ let some hundred silent peers shut everybody out."""
 IDLE_SECONDS = 30
 POLL_SECONDS = 0.2
 """How soon a stop is noticed while nobody asks anything."""
-LAST_CALL_SECONDS = 0.1
-DRAIN_SECONDS = 1.0
+LAST_CALL_SECONDS = 0.3
+DRAIN_SECONDS = 0.8
 
 
 class HttpServer:
