@@ -17,7 +17,7 @@ CONNECTIONS = 4096
 """Idle and half-open connections cost a file descriptor and no thread; waitress's own limit of 100 would
 let some hundred silent peers shut everybody out."""
 IDLE_SECONDS = 30
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 """How soon a stop is noticed while nobody asks anything."""
 LAST_CALL_SECONDS = 0.3
 DRAIN_SECONDS = 0.8

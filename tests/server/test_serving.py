@@ -98,7 +98,7 @@ def test_a_request_in_hand_is_answered_before_the_end(running: Running, pages: P
         assert not running.ended(0.3)
         pages.released.set()
         assert body(peer) == b"at last"
-    assert running.ended(4.0)
+    assert running.ended(2.0)
 
 
 def test_a_long_answer_on_its_way_is_sent_to_its_end(running: Running) -> None:
@@ -112,14 +112,14 @@ def test_a_request_that_never_ends_does_not_hold_up_the_end(running: Running, pa
     with asked(running.place, "/slow"):
         assert pages.entered.wait(10.0)
         running.stop.set()
-        assert running.ended(4.0)
+        assert running.ended(2.0)
 
 
 def test_a_reader_that_takes_nothing_does_not_hold_up_the_end(running: Running) -> None:
     with asked(running.place, "/long") as peer:
         peer.recv(1)
         running.stop.set()
-        assert running.ended(4.0)
+        assert running.ended(2.0)
 
 
 def test_an_idle_connection_does_not_hold_up_the_end(running: Running) -> None:
