@@ -107,7 +107,7 @@ def build(settings: ServerSettings, roles: Collection[Role]) -> Server:
     locator = GeoIP(settings.locations, settings.geoip, domains)
     store, state = _store(settings)
     registry = Registry(store, LivenessRules(settings.suspect_after, settings.dead_after))
-    keeper = SnapshotKeeper(registry, locator)
+    keeper = SnapshotKeeper(registry, locator, verify=settings.verify)
     keeper.refresh(keeper.now())  # before anybody can ask: an empty answer would look like the truth
     loops: list[Loop] = [keeper, locator]
     loops += [loop for loop in (domains, state) if loop]

@@ -3,25 +3,36 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from shoal_common.heartbeat import CacheType, Upstream
-from shoal_server.ranking import Policy, Ranked, Requester, exclusion, is_local, rank, relation, secrecy
-from shoal_server.snapshot import Listed, Locator, SnapshotKeeper
+from shoal_server.board import Board, Flags, Seat, Wanted
+from shoal_server.ranking import Policy, Ranked, Requester, exclusion, ranked
+from shoal_server.rendezvous import spot
+from shoal_server.snapshot import Locator, SnapshotKeeper
+from shoal_server.squid import Listed, is_site_local
 
 ANY_TYPE = frozenset(CacheType)
 SQUIDS = frozenset({CacheType.SQUID})
 """A Varnish is no forward proxy; who does not say what for is told of squids."""
+MOST_TOLD = 50
+MOST_EXCLUDED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What a requester is told, best first, and why each other squid is left out, as a sentence.
 
-    `open_to_asker`: the ids of the squids whose inside address whoever asked may know.
+    `ranked` are the best, `allowed` is how many may be told in all; `excluded` are the nearest of those
+    that are left out, `left_out` how many there are. `open_to_asker`: the ids of the squids whose inside
+    address whoever asked may know.
     """
 
     requester: Requester
     ranked: Sequence[Ranked]
+    allowed: int
     excluded: Sequence[tuple[Listed, str]]
+    left_out: int
     open_to_asker: frozenset[str]
 
 
@@ -46,10 +57,24 @@ class Lookup:
         service: Upstream = Upstream.BOTH,
         types: frozenset[CacheType] = ANY_TYPE,
         uses: frozenset[str] = frozenset(),
+        *,
+        count: int = MOST_TOLD,
+        ipv4: bool = False,
     ) -> Sequence[Ranked]:
-        """All squids that a requester at `address` may use for `service`, best first; see `Requester`."""
-        policy = Policy(verify=self._verify, types=types)
-        return rank(self._requester(address, service, uses), self._keeper.current.listed, policy)
+        """The first `count` squids that a requester at `address` may use, best first; see `Plan.told`.
+
+        `uses`: the endpoints (`address:port`) that it says it uses already. `ipv4`: only squids that a reader
+        without IPv6 can use.
+        """
+        requester = self._requester(address, service, uses)
+        return self._told(requester, Wanted(service, types, ipv4), count, None)
+
+    def _told(self, requester: Requester, wanted: Wanted, count: int, among: Flags | None) -> list[Ranked]:
+        board = self._keeper.current.board
+        also = board.draining(requester.uses, requester.service)
+        plan = board.plan(seat(requester, board), wanted, count, also, among)
+        told = plan.told(spot(requester.address), count)
+        return [ranked(requester, board.listed[row], verify=self._verify, group=group) for row, group in told]
 
     def explain(
         self, address: str, asker: str | None, service: Upstream, types: frozenset[CacheType] = ANY_TYPE
@@ -58,32 +83,42 @@ class Lookup:
 
         An `asker` learns of those squids alone that it may know itself; None, an operator, of all.
         """
+        board = self._keeper.current.board
+        requester, wanted = self._requester(address, service, frozenset()), Wanted(service, types)
+        here = seat(requester, board)
+        known, local = np.ones(len(board.listed), np.bool_), np.arange(len(board.listed))
+        if asker is not None:
+            own = seat(self._requester(asker, service, frozenset()), board)
+            known, local = board.known(own), board.local(own)
+        allowed = board.allowed(here, wanted) & known
+        told = self._told(requester, wanted, MOST_TOLD, known)
+        left_out = np.flatnonzero(known & ~allowed)
         policy = Policy(verify=self._verify, types=types)
-        requester = self._requester(address, service, frozenset())
-        listed = self._keeper.current.listed
-        if asker is None:
-            known, local = listed, listed
-        else:
-            own = self._requester(asker, Upstream.BOTH, frozenset())
-            known = tuple(one for one in listed if secrecy(own, one, verify=self._verify) is None)
-            local = tuple(one for one in known if is_local(relation(own, one)))
-        reasons = [(one, exclusion(requester, one, policy)) for one in known]
+        excluded = [board.listed[row] for row in board.nearest_rows(here, left_out, MOST_EXCLUDED)]
         return Explanation(
             requester,
-            rank(requester, known, policy),
-            [(one, why) for one, why in reasons if why],
-            frozenset(one.squid.id for one in local),
+            told,
+            int(np.count_nonzero(allowed)),
+            [(one, exclusion(requester, one, policy) or "") for one in excluded],
+            len(left_out),
+            frozenset(board.listed[row].squid.id for row in local if known[row]),
         )
 
     def everything(self, address: str) -> Sequence[tuple[Listed, bool]]:
         """All squids that the requester may know of, verified or not, and whether each is on its own site."""
-        requester = self._requester(address, Upstream.BOTH, frozenset())
-        return [
-            (one, self._open_all or is_local(relation(requester, one)))
-            for one in self._keeper.current.listed
-            if self._open_all or secrecy(requester, one, verify=self._verify) is None
-        ]
+        board = self._keeper.current.board
+        if self._open_all:
+            return [(one, True) for one in board.listed]
+        own = seat(self._requester(address, Upstream.BOTH, frozenset()), board)
+        local = set(board.local(own).tolist())
+        return [(board.listed[row], row in local) for row in np.flatnonzero(board.known(own)).tolist()]
 
     def _requester(self, address: str, service: Upstream, uses: frozenset[str]) -> Requester:
         place, owner = self._locator.locate(address), self._locator.owner(address)
         return Requester(address, place, service, uses, owner)
+
+
+def seat(requester: Requester, board: Board) -> Seat:
+    """Where a requester sits among the squids of a board."""
+    address = requester.address if board.hosts(requester.address) else None
+    return Seat(requester.place, requester.owner, is_site_local(requester.address), address)

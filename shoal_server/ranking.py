@@ -1,21 +1,22 @@
 """Which squids a requester is told, in what order, and why: pure rules, one currency.
 
-    effective_km = great-circle km + network_km[relation] + load_km(utilisation) + doubt_km
+    effective_km = great-circle km + network_km[relation] + own_km
+    own_km       = load_km(utilisation) + doubt_km + tier_km
 
 Squids of nearly equal effective distance form a group; inside a group a weighted rendezvous hash of
 requester and squid gives each requester its own stable order, so that workers are spread over equals
 in proportion to their spare capacity and stay where they are.
+
+These are the rules for one requester and one squid; `board.py` applies them to all squids at once.
 """
 
-import hashlib
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from shoal_common.heartbeat import CacheType, Upstream
-from shoal_server.snapshot import Listed
-from shoal_server.squid import UNKNOWN_OWNER, Owner, Place, Reach, Squid, is_site_local
+from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid, is_site_local
 
 EARTH_RADIUS_KM = 6371.0
 IDLE_KM = 100.0
@@ -120,19 +121,21 @@ def is_local(tie: Relation) -> bool:
 def exclusion(requester: Requester, listed: Listed, policy: Policy) -> str | None:
     """Why this requester is not told of this squid, as a sentence for an operator; None: it may be."""
     squid = listed.squid
-    if not squid.beat.upstream.serves(requester.service):
-        return f"it serves {squid.beat.upstream.value} alone"
     if squid.beat.cache_type not in policy.types:
         return f"it is a {squid.beat.cache_type.value}, which this kind of answer does not list"
     if squid.draining and not squid.endpoints & requester.uses:
         return "it is draining: only those who use it already are still told of it"
-    objection = _objection(squid, requester.service) if policy.verify else None
-    return objection or secrecy(requester, listed, verify=policy.verify)
+    against = objection(squid, requester.service, verify=policy.verify)
+    return against or secrecy(requester, listed, verify=policy.verify)
 
 
-def _objection(squid: Squid, service: Upstream) -> str | None:
-    """What its checks say against it."""
+def objection(squid: Squid, service: Upstream, *, verify: bool) -> str | None:
+    """Why nobody is told of a squid for a service, as a sentence."""
+    if not squid.beat.upstream.serves(service):
+        return f"it serves {squid.beat.upstream.value} alone"
     check = squid.verification
+    if not verify:
+        return None
     if check.reach is Reach.FAILED:
         return f"its last check failed: {check.reason}"
     if service.value in check.lacks:
@@ -152,29 +155,20 @@ def secrecy(requester: Requester, listed: Listed, *, verify: bool) -> str | None
     return None
 
 
-def rank(requester: Requester, listed: Iterable[Listed], policy: Policy) -> list[Ranked]:
-    """The squids that the requester may use, best first."""
-    allowed = [one for one in listed if exclusion(requester, one, policy) is None]
-    nearest_first = sorted(
-        (_ranked(requester, one, policy) for one in allowed), key=lambda one: one.effective_km
-    )
-    return [one for group in _grouped(nearest_first) for one in _spread(requester, group)]
-
-
 def first(ranked: Sequence[Ranked], count: int) -> Sequence[Ranked]:
     """The first `count`, spanning two failure domains where there are two: a site may go down as a whole.
 
     If all of them are in one domain, the last one gives its place to the best squid of another.
     """
     told = ranked[:count]
-    if count < 2 or len({_failure_domain(one.listed) for one in told}) != 1:
+    if count < 2 or len({failure_domain(one.listed) for one in told}) != 1:
         return told
-    here = _failure_domain(told[0].listed)
-    elsewhere = next((one for one in ranked[count:] if _failure_domain(one.listed) != here), None)
+    here = failure_domain(told[0].listed)
+    elsewhere = next((one for one in ranked[count:] if failure_domain(one.listed) != here), None)
     return [*told[:-1], elsewhere] if elsewhere else told
 
 
-def _failure_domain(listed: Listed) -> object:
+def failure_domain(listed: Listed) -> object:
     """What would fail together: the operator's site, else squids within about 100 km, else one network."""
     place = listed.place
     if place is None:
@@ -182,13 +176,24 @@ def _failure_domain(listed: Listed) -> object:
     return place.site or (round(place.latitude), round(place.longitude))
 
 
-def _ranked(requester: Requester, listed: Listed, policy: Policy) -> Ranked:
+def ranked(requester: Requester, listed: Listed, *, verify: bool, group: int = 0) -> Ranked:
+    """The terms of a squid's rank for a requester."""
     tie = relation(requester, listed)
     distance = great_circle_km(requester.place, listed.place) if requester.place and listed.place else None
     load = load_km(listed.squid.utilisation)
-    doubt = DOUBT_KM if policy.verify and listed.squid.verification.reach is Reach.UNVERIFIED else 0.0
+    doubt = doubt_km(listed.squid, verify=verify)
     effective = (ASSUMED_KM[tie] if distance is None else distance) + NETWORK_KM[tie] + load + doubt
-    return Ranked(listed, tie, distance, load, doubt, effective)
+    return Ranked(listed, tie, distance, load, doubt, effective, group)
+
+
+def own_km(squid: Squid, *, verify: bool) -> float:
+    """The part of the effective distance that is the squid's own, whoever asks."""
+    return load_km(squid.utilisation) + doubt_km(squid, verify=verify)
+
+
+def doubt_km(squid: Squid, *, verify: bool) -> float:
+    """What it costs a squid that nobody could check."""
+    return DOUBT_KM if verify and squid.verification.reach is Reach.UNVERIFIED else 0.0
 
 
 def great_circle_km(a: Place, b: Place) -> float:
@@ -201,34 +206,24 @@ def great_circle_km(a: Place, b: Place) -> float:
     return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, chord)))
 
 
+def unit_vector(place: Place) -> tuple[float, float, float]:
+    """A place on the sphere of radius 1."""
+    latitude, longitude = math.radians(place.latitude), math.radians(place.longitude)
+    flat = math.cos(latitude)
+    return flat * math.cos(longitude), flat * math.sin(longitude), math.sin(latitude)
+
+
 def load_km(utilisation: float) -> float:
     """What a squid's load is worth in kilometres: waiting time grows like u / (1 - u)."""
     busy = min(max(utilisation, 0.0), FULLEST)
     return IDLE_KM * busy / (1 - busy)
 
 
-def _grouped(ranked: Sequence[Ranked]) -> Iterable[list[Ranked]]:
-    """Cut the order where a squid is more than GROUP_KM and GROUP_SHARE farther than its group's first."""
-    group: list[Ranked] = []
-    number = 0
-    for one in ranked:
-        if group and one.effective_km > group[0].effective_km + max(
-            GROUP_KM, GROUP_SHARE * group[0].effective_km
-        ):
-            yield group
-            group, number = [], number + 1
-        group.append(replace(one, group=number))
-    if group:
-        yield group
+def group_end(first_km: float) -> float:
+    """The effective distance up to which a squid is as good as its group's first."""
+    return first_km + max(GROUP_KM, GROUP_SHARE * first_km)
 
 
-def _spread(requester: Requester, group: list[Ranked]) -> list[Ranked]:
-    """Weighted rendezvous hashing (C. Schindelhauer, G. Schomaker, 2005): score -w / ln(h), largest first."""
-
-    def score(one: Ranked) -> float:
-        digest = hashlib.blake2b(f"{requester.address} {one.squid.id}".encode(), digest_size=8).digest()
-        fraction = (int.from_bytes(digest) + 1) / (2**64 + 2)
-        spare = one.squid.max_load * (1 - min(one.squid.utilisation, FULLEST))
-        return -spare / math.log(fraction)
-
-    return sorted(group, key=score, reverse=True)
+def weight(squid: Squid) -> float:
+    """A squid's share among its equals: its spare capacity (kB/s)."""
+    return squid.max_load * (1 - min(squid.utilisation, FULLEST))

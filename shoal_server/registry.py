@@ -34,6 +34,8 @@ class EventKind(StrEnum):
     FAILED = "failed"
     DRAINED = "drained"
     UNDRAINED = "undrained"
+    AGENT_DRAINS = "agent-drains"
+    AGENT_RESUMES = "agent-resumes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,28 @@ class Event:
     kind: EventKind
     squid_id: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point in the life of a store: the life's name, its count of writes, the store's own word for it."""
+
+    life: str
+    count: int
+    word: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The squids that were written, and the ids of those that went, up to `mark`.
+
+    `whole`: the squids are all there are.
+    """
+
+    mark: Mark
+    squids: Sequence[Squid]
+    gone: Sequence[str] = ()
+    whole: bool = False
 
 
 class Store(Protocol):
@@ -63,6 +87,9 @@ class Store(Protocol):
         Another life, or a smaller count, means that the store has lost what it knew: it was restarted
         empty, or a replica that lagged behind took over.
         """
+
+    def changes(self, since: Mark | None) -> Changes:
+        """What has changed since the mark of earlier changes; everything, if that cannot be told."""
 
     def squids(self) -> list[Squid]:
         """All squids, in no order."""
@@ -180,6 +207,14 @@ class _Change:
             squid = Squid(beat, now, now, beat.load)
             self.events.append(Event(now, EventKind.JOINED, squid.id, beat.hostname))
         self.squids.append(squid)
+        self._note_draining(squid, previous or origin, now)
+
+    def _note_draining(self, squid: Squid, before: Squid | None, now: float) -> None:
+        was = before is not None and before.beat.state is AgentState.DRAINING
+        drains = squid.beat.state is AgentState.DRAINING
+        if drains is not was:
+            kind = EventKind.AGENT_DRAINS if drains else EventKind.AGENT_RESUMES
+            self.events.append(Event(now, kind, squid.id, squid.beat.hostname))
 
     def leave(self, previous: Squid | None, now: float) -> None:
         if previous:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shoal_common.errors import Unavailable
-from shoal_server.registry import Registry
-from shoal_server.squid import UNKNOWN_OWNER, Owner, Place, Squid
+from shoal_server.board import Board, Ledger
+from shoal_server.registry import Changes, Mark, Registry
+from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Squid
 
 REFRESH_SECONDS = 0.2
+BOARD_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -34,31 +36,30 @@ class Locator(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A squid, where it is, and whose network it is in."""
-
-    squid: Squid
-    place: Place | None
-    owner: Owner = UNKNOWN_OWNER
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All squids at the moment `made` (seconds since 1970)."""
+    """All squids at the moment `made` (seconds since 1970).
+
+    `board` is the same for lookups: as new in who is there and who may be told, up to `BOARD_SECONDS` older
+    in loads and times, so that what is worked out on it lasts.
+    """
 
     listed: tuple[Listed, ...]
     made: float
+    board: Board
 
 
 class SnapshotKeeper:
-    """Holds the present snapshot; `run` keeps it fresh."""
+    """Holds the present snapshot; `run` keeps it fresh. `verify`: squids are checked before they are told."""
 
-    def __init__(self, registry: Registry, locator: Locator) -> None:
+    def __init__(self, registry: Registry, locator: Locator, *, verify: bool = True) -> None:
         self._registry = registry
         self._locator = locator
-        self._version: tuple[str, int] | None = None
+        self._mark: Mark | None = None
         self._generation = -1
-        self.current = Snapshot((), 0.0)
+        self._known: dict[str, Listed] = {}
+        self._ledger = Ledger(verify=verify)
+        self.current = Snapshot((), 0.0, self._ledger.board())
+        self._board_due = 0.0
         self.stale_since: float | None = None
 
     def now(self) -> float:
@@ -78,28 +79,84 @@ class SnapshotKeeper:
                 log.warning("the store is back after %.0f s", now - self.stale_since)
             self.stale_since = None
 
-    def _follow(self, now: float) -> None:
-        version, generation = self._registry.store.version(), self._locator.generation
-        if version == self._version and generation == self._generation:
-            return
-        if self._version and (version[0] != self._version[0] or version[1] < self._version[1]):
-            self._registry.restore([listed.squid for listed in self.current.listed])
-            version = self._registry.store.version()
-        squids = self._registry.store.squids()
-        self.current = Snapshot(tuple(self._listed(squid) for squid in squids), now)
-        self._version, self._generation = version, generation
-
     def run(self, stop: threading.Event) -> None:
         """Refresh until told to stop."""
         while not stop.is_set():
             self.refresh(self.now())
             stop.wait(REFRESH_SECONDS)
 
-    def _listed(self, squid: Squid) -> Listed:
+    def _follow(self, now: float) -> None:
+        changes = self._registry.store.changes(self._mark)
+        if self._mark and _lost(self._mark, changes.mark):
+            self._registry.restore([listed.squid for listed in self.current.listed])
+            changes = self._registry.store.changes(None)
+        generation = self._locator.generation
+        changed = changes.whole or changes.squids or changes.gone or generation != self._generation
+        if changed:
+            moved = self._take(changes, anew=generation != self._generation)
+            self._publish(now, moved=moved)
+        self._mark, self._generation = changes.mark, generation
+
+    def _take(self, changes: Changes, *, anew: bool) -> bool:
+        """Note the changes; returns whether more than loads and times changed.
+
+        `anew`: places and owners may be others than before.
+        """
+        present = {squid.id for squid in changes.squids}
+        gone = self._known.keys() - present if changes.whole else self._known.keys() & set(changes.gone)
+        moved = anew or bool(gone)
+        for squid_id in list(gone):
+            del self._known[squid_id]
+            self._ledger.remove(squid_id)
+        squids = {squid.id: squid for squid in changes.squids}
+        if anew:
+            squids = {key: known.squid for key, known in self._known.items()} | squids
+        for squid_id, squid in squids.items():
+            before = self._known.get(squid_id)
+            listed = self._listed(squid, None if anew else before)
+            moved = moved or before is None or _standing(before) != _standing(listed)
+            self._known[squid_id] = listed
+            self._ledger.put(listed)
+        return moved
+
+    def _publish(self, now: float, *, moved: bool) -> None:
+        board = self.current.board
+        if moved or not self.current.made <= now < self._board_due:
+            board, self._board_due = self._ledger.board(), now + BOARD_SECONDS
+        self.current = Snapshot(tuple(self._known.values()), now, board)
+
+    def _listed(self, squid: Squid, before: Listed | None) -> Listed:
+        if before and _addresses(before.squid) == _addresses(squid):
+            owner = before.owner if before.owner.domain else self._owner(squid)  # names are found out later
+            return Listed(squid, before.place, owner)
+        return Listed(squid, self._place(squid), self._owner(squid))
+
+    def _owner(self, squid: Squid) -> Owner:
         outside = squid.public_address or squid.beat.ipv6
-        return Listed(squid, self._place(squid), self._locator.owner(outside) if outside else UNKNOWN_OWNER)
+        return self._locator.owner(outside) if outside else UNKNOWN_OWNER
 
     def _place(self, squid: Squid) -> Place | None:
         """The operator may have placed either address; the public one is the better key to a database."""
-        addresses = (squid.public_address, squid.beat.private_ip, squid.beat.ipv6)
-        return next((place for a in addresses if a and (place := self._locator.locate(a))), None)
+        return next((place for a in _addresses(squid) if a and (place := self._locator.locate(a))), None)
+
+
+def _lost(before: Mark, after: Mark) -> bool:
+    """Whether the store has forgotten: restarted empty, or a replica that lagged behind took over."""
+    return after.life != before.life or after.count < before.count
+
+
+def _addresses(squid: Squid) -> tuple[str | None, ...]:
+    return squid.public_address, squid.beat.private_ip, squid.beat.ipv6
+
+
+def _standing(listed: Listed) -> object:
+    """All that decides who may be told of a squid; the rest are loads and times."""
+    squid, beat = listed.squid, listed.squid.beat
+    check = squid.verification
+    return (
+        listed.place,
+        listed.owner,
+        _addresses(squid),
+        (beat.port, beat.hostname, beat.cache_type, beat.upstream, beat.max_load, squid.draining),
+        (check.reach, check.lacks, check.checked is None),
+    )

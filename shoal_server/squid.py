@@ -56,7 +56,11 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an address is, in degrees; `site` is the operator's name for it (location table alone)."""
+    """Where an address is, in degrees.
+
+    From the operator's location table alone: `site`, its name for the place, and `tier`, of which the
+    lower is taken first among squids that are equal otherwise.
+    """
 
     latitude: float
     longitude: float
@@ -65,6 +69,7 @@ class Place:
     country_code: str | None = None
     country_name: str | None = None
     continent: str | None = None
+    tier: int = 0
 
     def geo_data(self) -> Mapping[str, str | float | None]:
         """The keys of the legacy `geo_data` that we know."""
@@ -80,16 +85,28 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose network an address is in: autonomous system number, provider's name, registered domain."""
+    """Whose network an address is in: autonomous system number, provider's name, registered domain.
+
+    `region` is a provider's region (`aws us-east-1`), `networks` are those that the operator declared
+    (`LHCONE`), and `metered` says that what leaves it there costs money.
+    """
 
     asn: int | None = None
     organisation: str | None = None
     domain: str | None = None
+    region: str | None = None
+    networks: frozenset[str] = frozenset()
+    metered: bool = False
 
     def completed(self, other: "Owner") -> "Owner":
         """With what `other` knows and this does not."""
         return Owner(
-            self.asn or other.asn, self.organisation or other.organisation, self.domain or other.domain
+            self.asn or other.asn,
+            self.organisation or other.organisation,
+            self.domain or other.domain,
+            self.region or other.region,
+            self.networks | other.networks,
+            self.metered or other.metered,
         )
 
     def same_as(self, other: "Owner") -> bool:
@@ -100,8 +117,25 @@ class Owner:
             or (self.domain and self.domain == other.domain)
         )
 
+    def same_region(self, other: "Owner") -> bool:
+        """Whether both are surely in one region of one provider."""
+        return self.region is not None and self.region == other.region
+
+    def shares_network(self, other: "Owner") -> bool:
+        """Whether both belong to one of the networks that the operator declared."""
+        return not self.networks.isdisjoint(other.networks)
+
 
 UNKNOWN_OWNER = Owner()
+
+
+def metered(requester: Owner, squid: Owner) -> bool:
+    """Whether what the squid sends to the requester costs money.
+
+    Providers charge for what leaves a network, not for what comes in, and not within a region; members of
+    a declared network reach each other free of charge.
+    """
+    return squid.metered and not (squid.same_region(requester) or squid.shares_network(requester))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +207,15 @@ class Squid:
         if silence > rules.dead_after:
             return Liveness.DEAD
         return Liveness.SUSPECT if silence > rules.suspect_after else Liveness.ALIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A squid, where it is, and whose network it is in."""
+
+    squid: Squid
+    place: Place | None
+    owner: Owner = UNKNOWN_OWNER
 
 
 def squid_id(beat: Heartbeat) -> str:

@@ -6,9 +6,8 @@ from typing import Any
 
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Heartbeat
-from shoal_server.registry import Event
-from shoal_server.snapshot import Listed
-from shoal_server.squid import Owner, Place, Reach, Squid, Verification
+from shoal_server.registry import Changes, Event, Mark
+from shoal_server.squid import Listed, Owner, Place, Reach, Squid, Verification
 from shoal_server.stores.memory import MemoryStore
 
 NOW = 1_700_000_000.0
@@ -71,6 +70,10 @@ class FlakyStore(MemoryStore):
     def version(self) -> tuple[str, int]:
         self._here()
         return super().version()
+
+    def changes(self, since: Mark | None) -> Changes:
+        self._here()
+        return super().changes(since)
 
     def squids(self) -> list[Squid]:
         self._here()

@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from shoal_server.registry import Event, EventKind
+from shoal_server.registry import Changes, Event, EventKind, Mark
 from shoal_server.reports import Report
 from shoal_server.squid import Squid, Verification
 
 MAX_EVENTS = 10_000
+MAX_CHANGES = 10_000
+LIFE = "memory"
 
 
 class MemoryStore:
@@ -25,12 +27,24 @@ class MemoryStore:
         self._drained: set[str] = set()
         self._claims: dict[str, float] = {}
         self._report: Report | None = None
+        self._changes: deque[Sequence[str]] = deque(maxlen=MAX_CHANGES)
 
     def now(self) -> float:
         return time.time()
 
     def version(self) -> tuple[str, int]:
-        return "memory", self._version
+        return LIFE, self._version
+
+    def changes(self, since: Mark | None) -> Changes:
+        with self._lock:
+            mark = Mark(LIFE, self._version)
+            writes = self._version - since.count if since else -1
+            if not 0 <= writes <= len(self._changes):
+                return Changes(mark, list(self._squids.values()), whole=True)
+            latest = [self._changes[-index] for index in range(writes, 0, -1)]
+            ids = dict.fromkeys(key for keys in latest for key in keys)
+            known = [self._squids[key] for key in ids if key in self._squids]
+            return Changes(mark, known, [key for key in ids if key not in self._squids])
 
     def squids(self) -> list[Squid]:
         with self._lock:
@@ -56,14 +70,14 @@ class MemoryStore:
                     self._ids.pop(known.beat.uuid, None)
                 self._ids[squid.beat.uuid] = squid.id
             self._events.extend(events)
-            self._version += 1
+            self._written([*gone, *(squid.id for squid in squids)])
 
     def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:
         with self._lock:
             if known := self._squids.get(squid_id):
                 self._squids[squid_id] = known.with_verification(verification)
                 self._events.extend(events)
-                self._version += 1
+                self._written([squid_id])
 
     def put_drained(self, squid_id: str, drained: bool, events: Sequence[Event]) -> None:
         with self._lock:
@@ -71,7 +85,7 @@ class MemoryStore:
             if known := self._squids.get(squid_id):
                 self._squids[squid_id] = replace(known, drained=drained)
             self._events.extend(events)
-            self._version += 1
+            self._written([squid_id])
 
     def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
         with self._lock:
@@ -79,7 +93,8 @@ class MemoryStore:
             for key in gone:
                 self._events.append(Event(at, EventKind.EXPIRED, key, self._squids[key].beat.hostname))
                 self._forget(key)
-            self._version += bool(gone)
+            if gone:
+                self._written(gone)
             return gone
 
     def events(self, count: int) -> list[Event]:
@@ -104,6 +119,10 @@ class MemoryStore:
 
     def reports(self) -> list[Report]:
         return [self._report] if self._report else []
+
+    def _written(self, ids: Sequence[str]) -> None:
+        self._version += 1
+        self._changes.append(ids)
 
     def _forget(self, key: str) -> None:
         if squid := self._squids.pop(key, None):

@@ -1,43 +1,44 @@
 """Squids as JSON records, for Redis and for the state file.
 
 A squid is kept in two records with two writers: what heartbeats say (intake), and its verification
-(verifiers). When it was last heard is kept beside them, since it changes most.
+(verifiers). When it was last heard is kept beside them, since it changes most. What a newer server
+may have added is left out, what an older one did not know has its default.
 """
 
-import json
-from dataclasses import asdict
-from dataclasses import fields as fields_of
-from typing import Any
+import msgspec
 
-from shoal_common import heartbeat
-from shoal_server.squid import Reach, Squid, Verification
+from shoal_common.heartbeat import Heartbeat
+from shoal_server.squid import Squid, Verification
+
+
+class _Kept(msgspec.Struct):
+    """What heartbeats say, and what the registry derives from them."""
+
+    beat: Heartbeat
+    created: float
+    load: float
+
+
+_kept = msgspec.json.Decoder(_Kept)
+_verification = msgspec.json.Decoder(Verification)
+_encoder = msgspec.json.Encoder()
 
 
 def beat_record(squid: Squid) -> str:
     """What heartbeats say of a squid, and since when it is known."""
-    beat = json.loads(squid.beat.encode())
-    return json.dumps({"beat": beat, "created": squid.created, "load": squid.load})
+    return _encoder.encode(_Kept(squid.beat, squid.created, squid.load)).decode()
 
 
 def check_record(verification: Verification) -> str:
     """A verification."""
-    return json.dumps(asdict(verification))
+    return _encoder.encode(verification).decode()
 
 
-def squid_from(beat: str, seen: float, check: str | None) -> Squid:
+def squid_from(beat: str, seen: float, check: str | None, *, drained: bool) -> Squid:
     """The squid of two records; without a second one it has not been checked yet.
 
-    Raises ValueError, KeyError, TypeError or InvalidHeartbeat for records that none of the above made.
+    Raises ValueError for records that none of the above made (msgspec's errors are ValueErrors).
     """
-    fields: dict[str, Any] = json.loads(beat)
-    said = heartbeat.decode(json.dumps(fields["beat"]).encode())
-    verification = _verification(check) if check else Verification()
-    return Squid(said, float(fields["created"]), seen, float(fields["load"]), verification)
-
-
-def _verification(record: str) -> Verification:
-    """What a newer server may have added is left out, what an older one did not know has its default."""
-    known: dict[str, Any] = json.loads(record)
-    names = {field.name for field in fields_of(Verification)}
-    said = {name: value for name, value in known.items() if name in names}
-    return Verification(**{**said, "reach": Reach(said["reach"]), "lacks": tuple(said.get("lacks", ()))})
+    kept = _kept.decode(beat)
+    verification = _verification.decode(check) if check else Verification()
+    return Squid(kept.beat, kept.created, seen, kept.load, verification, drained)

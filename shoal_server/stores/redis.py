@@ -10,6 +10,7 @@ Keys, all with the hash tag `{shoal}` so that a Redis Cluster keeps them on one 
 - `{shoal}:uuid:UUID` agent uuid -> squid id, for an hour after it was last heard
 - `{shoal}:events`  stream of at most about 10 000 events
 - `{shoal}:version` counter of writes; `{shoal}:life` a random name of this data set
+- `{shoal}:changes` stream of at most about 10 000 entries, one a write: the ids that it touched
 - `{shoal}:lock:NAME` locks
 """
 
@@ -18,20 +19,21 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
 import redis
 
-from shoal_common.errors import InvalidHeartbeat, Unavailable
-from shoal_server.registry import Event, EventKind
+from shoal_common.errors import Unavailable
+from shoal_server.registry import Changes, Event, EventKind, Mark
 from shoal_server.reports import Report
 from shoal_server.squid import Squid, Verification
 from shoal_server.stores.records import beat_record, check_record, squid_from
 from shoal_server.stores.redis_url import check, connect
 
 MAX_EVENTS = 10_000
+MAX_CHANGES = 10_000
 UUID_SECONDS = 3600
 REPORT_KEPT_SECONDS = 3600
 COMPARE_SECONDS = 2.0
@@ -48,7 +50,7 @@ for index = 4, #ARGV do
   local id = ARGV[index]
   local seen = redis.call('ZSCORE', KEYS[1], id)
   if seen and tonumber(seen) < tonumber(ARGV[1]) then
-    local name = string.match(redis.call('HGET', KEYS[2], id) or '', '"hostname": "([^"]*)"')
+    local name = string.match(redis.call('HGET', KEYS[2], id) or '', '"hostname":"([^"]*)"')
     redis.call('ZREM', KEYS[1], id)
     redis.call('HDEL', KEYS[2], id)
     redis.call('HDEL', KEYS[3], id)
@@ -57,13 +59,17 @@ for index = 4, #ARGV do
     gone[#gone + 1] = id
   end
 end
-if #gone > 0 then redis.call('INCR', KEYS[5]) end
+if #gone > 0 then
+  redis.call('INCR', KEYS[5])
+  redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[3], '*', 'ids', table.concat(gone, ' '))
+end
 return gone
 """
 _PUT_VERIFICATION = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
 redis.call('INCR', KEYS[3])
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[3], '*', 'ids', ARGV[1])
 return 1
 """
 
@@ -98,7 +104,7 @@ class RedisStore:
         self._beats, self._seen, self._checks = f"{prefix}:beats", f"{prefix}:seen", f"{prefix}:checks"
         self._events, self._version, self._life = f"{prefix}:events", f"{prefix}:version", f"{prefix}:life"
         self._uuid, self._lock, self._drained = f"{prefix}:uuid:", f"{prefix}:lock:", f"{prefix}:drained"
-        self._reports = f"{prefix}:reports"
+        self._reports, self._changes = f"{prefix}:reports", f"{prefix}:changes"
         self._holder = secrets.token_hex(8)
         self._clock: Callable[[], float] = time.time
         self._compare_at = 0.0
@@ -127,15 +133,46 @@ class RedisStore:
         return str(life), int(count or 0)
 
     @_translated
+    def changes(self, since: Mark | None) -> Changes:
+        self._compare_clocks()
+        if since:
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.mget([self._life, self._version])
+            pipe.xrange(self._changes, f"({since.word}", "+")
+            (life, count), entries = pipe.execute()
+            if life == since.life and int(count or 0) - since.count == len(entries):
+                return self._changed(since, entries)
+        return self._everything()
+
+    def _changed(self, since: Mark, entries: Sequence[Any]) -> Changes:
+        if not entries:
+            return Changes(since, ())
+        ids = list(dict.fromkeys(key for _, entry in entries for key in entry["ids"].split(" ")))
+        known = self.get(ids)
+        mark = Mark(since.life, since.count + len(entries), entries[-1][0])
+        return Changes(mark, list(known.values()), [key for key in ids if key not in known])
+
+    def _everything(self) -> Changes:
+        self._redis.set(self._life, secrets.token_hex(8), nx=True)
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.mget([self._life, self._version])
+        pipe.xrevrange(self._changes, count=1)
+        self._ask_for_all(pipe)
+        (life, count), newest, *records = pipe.execute()
+        mark = Mark(str(life), int(count or 0), newest[0][0] if newest else "0-0")
+        return Changes(mark, _all(*records), whole=True)
+
+    @_translated
     def squids(self) -> list[Squid]:
         pipe = self._redis.pipeline(transaction=True)
+        self._ask_for_all(pipe)
+        return _all(*pipe.execute())
+
+    def _ask_for_all(self, pipe: Any) -> None:
         pipe.hgetall(self._beats)
         pipe.zrange(self._seen, 0, -1, withscores=True)
         pipe.hgetall(self._checks)
         pipe.smembers(self._drained)
-        beats, seen, checks, drained = pipe.execute()
-        rows = ((key, beats[key], at, checks.get(key), key in drained) for key, at in seen if key in beats)
-        return [squid for row in rows if (squid := _read(*row))]
 
     @_translated
     def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
@@ -171,13 +208,14 @@ class RedisStore:
             pipe.set(self._uuid + squid.beat.uuid, squid.id, ex=UUID_SECONDS)
         for event in events:
             pipe.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
-        pipe.incr(self._version)
+        self._count(pipe, [*gone, *(squid.id for squid in squids)])
         pipe.execute()
 
     @_translated
     def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:
-        keys = [self._beats, self._checks, self._version]
-        if self._redis.eval(_PUT_VERIFICATION, len(keys), *keys, squid_id, check_record(verification)):
+        keys = [self._beats, self._checks, self._version, self._changes]
+        arguments = [squid_id, check_record(verification), str(MAX_CHANGES)]
+        if self._redis.eval(_PUT_VERIFICATION, len(keys), *keys, *arguments):
             for event in events:
                 self._redis.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
 
@@ -187,12 +225,17 @@ class RedisStore:
         (pipe.sadd if drained else pipe.srem)(self._drained, squid_id)
         for event in events:
             pipe.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
-        pipe.incr(self._version)
+        self._count(pipe, [squid_id])
         pipe.execute()
+
+    def _count(self, pipe: Any, ids: Sequence[str]) -> None:
+        """Note a write, and what it touched."""
+        pipe.incr(self._version)
+        pipe.xadd(self._changes, {"ids": " ".join(ids)}, maxlen=MAX_CHANGES, approximate=True)
 
     @_translated
     def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
-        keys = [self._seen, self._beats, self._checks, self._events, self._version]
+        keys = [self._seen, self._beats, self._checks, self._events, self._version, self._changes]
         arguments = [repr(silent_since), repr(at), str(MAX_EVENTS), *ids]
         gone: Any = self._redis.eval(_EXPIRE, len(keys), *keys, *arguments)
         return list(gone)
@@ -243,11 +286,21 @@ class RedisStore:
         self._compare_at = after + COMPARE_SECONDS
 
 
+def _all(
+    beats: Mapping[str, str],
+    seen: Sequence[tuple[str, float]],
+    checks: Mapping[str, str],
+    drained: Collection[str],
+) -> list[Squid]:
+    rows = ((key, beats[key], at, checks.get(key), key in drained) for key, at in seen if key in beats)
+    return [squid for row in rows if (squid := _read(*row))]
+
+
 def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) -> Squid | None:
     """A record that cannot be read costs its squid alone; the next heartbeat writes it anew."""
     try:
-        return replace(squid_from(beat, seen, check), drained=bool(drained))
-    except (ValueError, KeyError, TypeError, InvalidHeartbeat) as error:
+        return squid_from(beat, seen, check, drained=bool(drained))
+    except ValueError as error:
         log.debug("%s: a record that cannot be read is left out: %r", key, error)
         return None
 

@@ -4,10 +4,9 @@ import json
 import logging
 import os
 import threading
-from dataclasses import replace
 from pathlib import Path
 
-from shoal_common.errors import InvalidHeartbeat, SettingsError
+from shoal_common.errors import SettingsError
 from shoal_server.registry import put_whole
 from shoal_server.squid import Squid
 from shoal_server.stores.memory import MemoryStore
@@ -70,9 +69,9 @@ class StateFile:
     def _squid(self, line: str) -> Squid | None:
         try:
             fields = json.loads(line)
-            squid = squid_from(fields["beat"], float(fields["seen"]), fields["check"])
-            return replace(squid, drained=bool(fields["drained"]))
-        except (ValueError, KeyError, TypeError, InvalidHeartbeat) as error:
+            seen, drained = float(fields["seen"]), bool(fields["drained"])
+            return squid_from(fields["beat"], seen, fields["check"], drained=drained)
+        except (ValueError, KeyError, TypeError) as error:
             log.warning("%s: a line is left out: %s", self._path, error)
             return None
 

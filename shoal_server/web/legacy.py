@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from shoal_common.heartbeat import Upstream
 from shoal_common.listing import ListedCache, encode
 from shoal_server.lookup import ANY_TYPE, SQUIDS
-from shoal_server.ranking import Ranked, first
+from shoal_server.ranking import Ranked
 from shoal_server.snapshot import Listed
 from shoal_server.squid import Reach
 from shoal_server.web.backend import Backend, endpoints_in_use, requester_address
@@ -33,8 +33,9 @@ def blueprint(backend: Backend) -> Blueprint:
         name = str(request.endpoint).rpartition(".")[2]
         service, types = SERVICES[name]
         address = requester_address(request, backend.trusted_proxies)
-        ranked = backend.lookup.nearest(address, service, types, endpoints_in_use(request))
-        told = first(usable(ranked), count)
+        told = backend.lookup.nearest(
+            address, service, types, endpoints_in_use(request), count=count, ipv4=True
+        )
         return _json(backend, (listed_cache(one.listed, local=one.local, ranked=one) for one in told))
 
     def everything(count: int = 0) -> Response:

@@ -37,7 +37,7 @@ class Site:
         self.store = FlakyStore()
         locator = Places(places)
         registry = Registry(self.store, RULES)
-        self.keeper = SnapshotKeeper(registry, locator)
+        self.keeper = SnapshotKeeper(registry, locator, verify=verify)
         backend = Backend(
             lookup=Lookup(self.keeper, locator, verify=verify, open_all=open_all),
             keeper=self.keeper,

@@ -10,21 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_common.heartbeat import AgentState, CacheType, Upstream
+from shoal_server.board import Board, Wanted
+from shoal_server.lookup import seat
 from shoal_server.ranking import (
     ASSUMED_KM,
     Policy,
+    Ranked,
     Relation,
     Requester,
     exclusion,
-    first,
     great_circle_km,
     load_km,
-    rank,
     relation,
     secrecy,
 )
-from shoal_server.snapshot import Listed
-from shoal_server.squid import Owner, Place, Reach, Verification
+from shoal_server.ranking import (
+    ranked as terms,
+)
+from shoal_server.rendezvous import spot
+from shoal_server.squid import Listed, Owner, Place, Reach, Verification
 from tests.common.properties import PROPERTY
 from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, listed
 
@@ -39,6 +43,17 @@ UNJUDGED = Verification(Reach.UNVERIFIED, "no origin could be reached to check i
 
 def by(address: str, place: Place | None = None, **more: Any) -> Listed:
     return listed(place, public_ip=address, **more)
+
+
+def rank(
+    requester: Requester, squids: list[Listed], policy: Policy = POLICY, count: int = 100
+) -> list[Ranked]:
+    """What the requester is told."""
+    board = Board.of(squids, verify=policy.verify)
+    also = board.draining(requester.uses, requester.service)
+    plan = board.plan(seat(requester, board), Wanted(requester.service, policy.types), count, also)
+    told = plan.told(spot(requester.address), count)
+    return [terms(requester, board.listed[row], verify=policy.verify, group=group) for row, group in told]
 
 
 def order(requester: Requester, squids: list[Listed], policy: Policy = POLICY) -> list[str | None]:
@@ -355,22 +370,22 @@ def test_of_no_squids_none_is_told() -> None:
 def test_the_last_place_goes_to_another_site_if_all_are_of_one() -> None:
     squids = [by(f"192.0.2.{n}", VICTORIA) for n in range(1, 7)] + [by("198.51.100.1", GENEVA)]
     ranked = rank(VISITOR, squids, POLICY)
-    told = first(ranked, 5)
-    assert [one.listed for one in told[:4]] == [one.listed for one in ranked[:4]]
+    told = rank(VISITOR, squids, count=5)
+    assert told[:4] == ranked[:4]
     assert told[4].listed.place == GENEVA
 
 
 def test_an_answer_that_spans_two_sites_stays_as_it_is() -> None:
     squids = [by("192.0.2.1", VICTORIA), by("198.51.100.1", GENEVA), by("192.0.2.2", VICTORIA)]
     ranked = rank(VISITOR, squids, POLICY)
-    assert list(first(ranked, 3)) == ranked
+    assert rank(VISITOR, squids, count=3) == ranked
 
 
 def test_one_site_alone_is_better_than_nothing() -> None:
-    ranked = rank(VISITOR, [by(f"192.0.2.{n}", VICTORIA) for n in range(1, 7)], POLICY)
-    assert list(first(ranked, 5)) == ranked[:5]
+    squids = [by(f"192.0.2.{n}", VICTORIA) for n in range(1, 7)]
+    assert rank(VISITOR, squids, count=5) == rank(VISITOR, squids)[:5]
 
 
 def test_who_asks_for_one_squid_gets_the_nearest() -> None:
-    ranked = rank(VISITOR, [by("192.0.2.1", VICTORIA), by("198.51.100.1", GENEVA)], POLICY)
-    assert list(first(ranked, 1)) == ranked[:1]
+    squids = [by("192.0.2.1", VICTORIA), by("198.51.100.1", GENEVA)]
+    assert rank(VISITOR, squids, count=1) == rank(VISITOR, squids)[:1]
