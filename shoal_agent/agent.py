@@ -3,16 +3,15 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
-from shoal_agent.beat import Identity, Meter, Traffic, compose
+from shoal_agent.beat import Meter, Terms, Traffic
 from shoal_agent.host import Host, bytes_sent
+from shoal_agent.instance import Instance
 from shoal_agent.publisher import Publisher, pause_after
-from shoal_agent.watch import Watch
+from shoal_agent.voice import Voice
 from shoal_common.errors import Unavailable
-from shoal_common.heartbeat import AgentState, Heartbeat, Metrics
-from shoal_common.hosts import HostPort
+from shoal_common.heartbeat import AgentState, Heartbeat
 
 TURN_SECONDS = 0.5
 """How soon a signal or a squid's end is acted upon."""
@@ -24,35 +23,33 @@ log = logging.getLogger(__name__)
 
 
 class Agent:
-    """Publishes while the squid is good; says goodbye when it is not, and at the end.
+    """Publishes each cache while it is good; says goodbye for it when it is not, and at the end.
 
-    A heartbeat that could not be sent is dropped: the next try makes a fresh one. Within one outage each
-    reason is logged once.
+    All caches share one connection, one look at the host and one load. A heartbeat that could not be sent
+    is dropped: the next try makes a fresh one. Within one outage each reason is logged once.
     """
 
     def __init__(
         self,
-        identity: Identity,
+        terms: Terms,
         look: Callable[[], Host],
-        watch: Watch,
+        instances: Callable[[], Sequence[Instance]],
         publisher: Publisher,
         *,
-        metrics: Callable[[], Metrics] = Metrics,
         draining: threading.Event | None = None,
     ) -> None:
-        self._identity = identity
+        self._terms = terms
         self._look = look
-        self._watch = watch
+        self._instances = instances
         self._publisher = publisher
-        self._metrics = metrics
         self._draining = draining or threading.Event()
-        self._meter = Meter(identity.interval * 0.9)
-        self._last: Heartbeat | None = None
-        self._due = 0.0
+        self._meter = Meter(terms.interval * 0.9, FIRST_SAMPLE_SECONDS)
+        self._voices: dict[str, Voice] = {}
+        self._round = 0.0
         self._not_before = 0.0
         self._failures = 0
+        self._trouble = ""
         self._told: set[str] = set()
-        self.status = "has not published yet"
 
     def run(self, stop: threading.Event, pulse: Callable[[], None] = lambda: None) -> None:
         """Go on until `stop` is set, then say goodbye; `pulse` is called at each turn."""
@@ -61,73 +58,118 @@ class Agent:
             pulse()
             self.turn()
             self._rest(stop)
-        self.leave()
+        self.leave(self._speakers())
         self._publisher.close()
 
     def turn(self) -> None:
         """Do what is due now."""
         clock = time.monotonic()
+        voices = self._speakers()
         if clock < self._not_before:
             return
-        healthy = self._watch.seen.health.healthy
-        if healthy is False:
-            self._meter.forget()
-            self.leave()
-        elif healthy and (self._last is None or clock >= self._due or self._last.state is not self._state):
-            self._due = clock + self._identity.interval
-            self._beat()
+        bad = [voice for voice in voices if voice.healthy is False]
+        if not self.leave(bad):
+            return
+        if not any(voice.healthy for voice in voices):
+            self._keep_measuring(clock)
+        due = [voice for voice in voices if voice.is_due(clock, self._state)]
+        if due:
+            self._beat(due, clock)
+
+    def refused_for(self, now: float) -> float:
+        """Seconds up to `now` (monotonic) in which a broker refused our credentials and none let us in."""
+        return self._publisher.refused_for(now)
+
+    @property
+    def status(self) -> str:
+        """What it does now, in one line."""
+        voices = tuple(self._voices.values())
+        if self._failures:
+            return f"cannot publish: {self._trouble}"
+        claims = "; ".join(voice.claim for voice in voices)
+        if not any(voice.last for voice in voices):
+            return claims or "has not published yet"
+        return f"publishing to {self._publisher.place} that {claims}"
 
     @property
     def _state(self) -> AgentState:
         return AgentState.DRAINING if self._draining.is_set() else AgentState.UP
 
     def once(self) -> None:
-        """Test the squid and publish one heartbeat; raises Unavailable saying what is in the way."""
+        """Test the caches and publish one heartbeat of each good one.
+
+        Raises Unavailable saying what is in the way of the others.
+        """
         self._begin()
-        health = self._watch.test()
-        if not health.healthy:
-            raise Unavailable(health.reason)
+        troubles: list[str] = []
+        good: list[Voice] = []
+        for voice in self._speakers():
+            health = voice.instance.watch.test()
+            if health.healthy:
+                good.append(voice)
+            else:
+                troubles.append(health.reason)
         time.sleep(max(0.0, self._not_before - time.monotonic()))
+        host = self._look()
+        load = self._read_traffic(host)
         try:
-            self._publisher.publish(self._heartbeat().encode())
+            for voice in good:
+                self._publisher.publish(self._heartbeat(voice, host, load).encode())
         finally:
             self._publisher.close()
+        if troubles:
+            raise Unavailable("; ".join(troubles))
 
     def _begin(self) -> None:
         self._read_traffic(self._look())
         self._not_before = time.monotonic() + FIRST_SAMPLE_SECONDS
 
-    def leave(self) -> None:
-        """Say goodbye, if the servers believe that we are here."""
-        last = self._last
-        if last is None:
-            return
-        if self._say(lambda: replace(last, state=AgentState.LEAVING, timestamp=time.time())):
-            self._last = None
-            self.status = "said goodbye"
-            log.info("said goodbye")
+    def _speakers(self) -> list[Voice]:
+        """One for each cache that there is now."""
+        known = self._voices
+        self._voices = {each.uuid: known.get(each.uuid) or Voice(each) for each in self._instances()}
+        return list(self._voices.values())
 
-    def _beat(self) -> None:
-        last, news = self._last, self._failures > 0 or not self._publisher.connected
-        heartbeat = self._say(self._heartbeat)
-        if heartbeat is None:
-            return
-        self._last = heartbeat
-        what = "is here" if heartbeat.state is AgentState.UP else "is for no new workers"
-        self.status = f"publishing to {self._publisher.place} that {_endpoint(heartbeat)} {what}"
-        if (
-            news
-            or last is None
-            or last.state is not heartbeat.state
-            or _endpoint(last) != _endpoint(heartbeat)
-        ):
-            log.info("%s", self.status)
+    def leave(self, voices: Sequence[Voice]) -> bool:
+        """Say goodbye for those in which the servers believe; False if that failed."""
+        for voice in voices:
+            goodbye = voice.goodbye(time.time())
+            if goodbye is None:
+                continue
+            if not self._say(goodbye.encode()):
+                return False
+            voice.left()
+            log.info("said goodbye for %s", voice.instance.cache.place)
+        return True
 
-    def _heartbeat(self) -> Heartbeat:
+    def _keep_measuring(self, clock: float) -> None:
+        """So that the first heartbeat after a pause tells the load of an interval, not of the whole pause."""
+        if clock >= self._round:
+            self._round = clock + self._terms.interval
+            self._read_traffic(self._look())
+
+    def _beat(self, voices: Sequence[Voice], clock: float) -> None:
+        """Publish what is true once there is a connection, which may take seconds."""
+        if not self._connect():
+            return
         host = self._look()
         load = self._read_traffic(host)
-        cache, now = self._watch.seen.cache, time.time()
-        return compose(self._identity, host, cache, load, now, metrics=self._metrics(), state=self._state)
+        if clock >= self._round:
+            self._round = clock + self._terms.interval
+        for voice in voices:
+            try:
+                heartbeat = self._heartbeat(voice, host, load)
+            except Unavailable as error:
+                if voice.cannot(error, clock):
+                    log.warning("%s is not announced: %s", voice.instance.cache.place, error)
+                continue
+            if not self._say(heartbeat.encode()):
+                return
+            if voice.said(heartbeat, self._round):
+                log.info("publishing to %s that %s", self._publisher.place, voice.claim)
+
+    def _heartbeat(self, voice: Voice, host: Host, load: float) -> Heartbeat:
+        return voice.heartbeat(self._terms, host, load, time.time(), self._state)
 
     def _read_traffic(self, host: Host) -> float:
         sent = bytes_sent(host.interface) if host.interface else None
@@ -135,30 +177,37 @@ class Agent:
             return self._meter.load(None)
         return self._meter.load(Traffic(host.interface, sent, time.monotonic()))
 
-    def _say(self, compose_now: Callable[[], Heartbeat]) -> Heartbeat | None:
-        """Publish what is composed once there is a connection; returns it, None if it was not confirmed."""
+    def _connect(self) -> bool:
         try:
             self._publisher.connect()
-            heartbeat = compose_now()
-            self._publisher.publish(heartbeat.encode())
         except Unavailable as error:
             self._failed(str(error))
-            return None
+            return False
+        return True
+
+    def _say(self, body: bytes) -> bool:
+        """Publish; False if it was not confirmed."""
+        try:
+            self._publisher.publish(body)
+        except Unavailable as error:
+            self._failed(str(error))
+            return False
         self._failures = 0
         self._told.clear()
-        return heartbeat
+        return True
 
     def _failed(self, reason: str) -> None:
         self._failures += 1
-        pause = pause_after(self._failures)
-        self._due = self._not_before = time.monotonic() + pause
-        self.status = f"cannot publish: {reason}"
+        self._trouble = reason
+        self._not_before = time.monotonic() + pause_after(self._failures)
+        for voice in self._voices.values():
+            voice.news = True
         if reason not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(reason)
             log.warning("cannot publish, trying on: %s", reason)
 
     def _rest(self, stop: threading.Event) -> None:
-        left = max(self._due, self._not_before) - time.monotonic()
+        left = max(self._round, self._not_before) - time.monotonic()
         seconds = left if 0 < left < TURN_SECONDS else TURN_SECONDS
         if not self._publisher.connected:
             stop.wait(seconds)
@@ -167,8 +216,3 @@ class Agent:
             self._publisher.wait(seconds)
         except Unavailable as error:
             self._failed(str(error))
-
-
-def _endpoint(heartbeat: Heartbeat) -> HostPort:
-    addresses = (heartbeat.external_ip, heartbeat.public_ip, heartbeat.private_ip, heartbeat.ipv6)
-    return HostPort(next(filter(None, addresses), heartbeat.hostname), heartbeat.port)

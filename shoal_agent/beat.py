@@ -30,22 +30,24 @@ def load(before: Traffic | None, after: Traffic | None) -> float:
 
 
 class Meter:
-    """The load over at least `least` seconds, however often it is asked for."""
+    """The load over at least `least` seconds, or what there is of them, however often it is asked for.
 
-    def __init__(self, least: float) -> None:
+    Within `fewest` seconds of the beginning of a stretch the one before it counts.
+    """
+
+    def __init__(self, least: float, fewest: float = 0.0) -> None:
         self._least = least
+        self._fewest = fewest
         self._since: Traffic | None = None
+        self._before = 0.0
 
     def load(self, reading: Traffic | None) -> float:
         """The load since the reading that began the present stretch; a long enough one ends here."""
         since = self._since
-        if since is None or reading is None or not _short(since, reading, self._least):
-            self._since = reading
-        return load(since, reading)
-
-    def forget(self) -> None:
-        """Begin anew: what was sent meanwhile is not of interest."""
-        self._since = None
+        if since is not None and reading is not None and _short(since, reading, self._least):
+            return self._before if _short(since, reading, self._fewest) else load(since, reading)
+        self._since, self._before = reading, load(since, reading)
+        return self._before
 
 
 def _short(before: Traffic, after: Traffic, least: float) -> bool:
@@ -53,10 +55,11 @@ def _short(before: Traffic, after: Traffic, least: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What stays the same over the life of this agent, or was set by its operator."""
+class Terms:
+    """What the operator set for every cache of this VM: seconds between heartbeats, the address under which
+    the outside reaches it, and what it can send (kB/s); None: what is found.
+    """
 
-    uuid: str
     interval: float
     external_ip: str | None
     max_load: float | None
@@ -72,13 +75,13 @@ class Reach:
     ipv6: str | None
 
 
-def reach(identity: Identity, host: Host, cache: Cache) -> Reach:
+def reach(terms: Terms, host: Host, cache: Cache) -> Reach:
     """Of the host's addresses those at which the cache listens.
 
     What the operator configured as external address wins: then no other public one is told, which
     servers would prefer. Raises Unavailable while nobody could reach the cache.
     """
-    configured = identity.external_ip
+    configured = terms.external_ip
     public, private, six = (
         address if address and cache.listens_at(address) else None
         for address in (None if configured else host.public_ip, host.private_ip, host.ipv6)
@@ -95,7 +98,8 @@ def reach(identity: Identity, host: Host, cache: Cache) -> Reach:
 
 
 def compose(
-    identity: Identity,
+    uuid: str,
+    terms: Terms,
     host: Host,
     cache: Cache,
     load: float,
@@ -105,9 +109,9 @@ def compose(
     state: AgentState = AgentState.UP,
 ) -> Heartbeat:
     """The heartbeat of `now` (seconds since 1970). Raises Unavailable while nobody could reach the cache."""
-    told = reach(identity, host, cache)
+    told = reach(terms, host, cache)
     return Heartbeat(
-        uuid=identity.uuid,
+        uuid=uuid,
         hostname=host.hostname,
         port=cache.place.port,
         timestamp=now,
@@ -116,11 +120,11 @@ def compose(
         private_ip=told.private_ip,
         external_ip=told.external_ip,
         ipv6=told.ipv6,
-        max_load=identity.max_load if identity.max_load is not None else host.max_load,
+        max_load=terms.max_load if terms.max_load is not None else host.max_load,
         cache_type=cache.type,
         upstream=cache.upstream,
         state=state,
-        interval=identity.interval,
+        interval=terms.interval,
         agent=f"shoal-agent-{VERSION}",
         metrics=metrics or Metrics(),
     )

@@ -2,19 +2,20 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from shoal_agent import cache as caches
 from shoal_agent.announce import announcement, places
 from shoal_agent.beat import reach
 from shoal_agent.cache import Cache
 from shoal_agent.counters import Access, Counters, Reading, with_present_figures
+from shoal_agent.detect import hidden, left_out
 from shoal_agent.gauge import read
-from shoal_agent.health import Health
 from shoal_agent.host import Host, interfaces
-from shoal_agent.parts import Parts, identity
+from shoal_agent.instance import Instance
+from shoal_agent.parts import Parts, terms
 from shoal_agent.publisher import Publisher
+from shoal_agent.settings import AgentSettings
 from shoal_common.amqp import Broker
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import CacheType
@@ -38,42 +39,62 @@ class Line:
 
 def findings(parts: Parts, broker: Broker) -> Iterator[Line]:
     """Look at everything once, as the running agent would; what may take long comes last."""
-    cache = parts.watch.seen.cache
-    yield from _cache(cache)
+    instances = parts.roster.instances
+    several = len(instances) > 1
+    for each in instances:
+        yield from _cache(each.cache)
+    yield from _others([each.cache for each in instances], parts.settings)
     parts.outside.turn(parts.look())
     host = parts.look()
     yield from _host(host, parts)
-    yield from _reach(cache, host, parts)
-    yield _announcement(cache, parts)
-    yield _counters(cache, parts.settings.check_timeout)
+    for each in instances:
+        whose = f" of port {each.cache.place.port}" if several else ""
+        yield _reach(each.cache, host, parts, whose)
+        yield _announcement(each.cache, parts, whose)
+        yield _counters(each.cache, parts.settings.check_timeout, whose)
     yield _broker(broker, parts.settings.exchange)
-    yield _health(parts.watch.test())
+    for each in instances:
+        yield from _health(each, f" of port {each.cache.place.port}" if several else "")
 
 
 def _cache(cache: Cache) -> Iterator[Line]:
     yield Line("cache", f"{cache.type} at {cache.place}", cache.source)
-    yield Line("listens at", ", ".join(sorted(cache.bound)) or "nothing", "/proc/net/tcp")
+    yield Line("listens at", ", ".join(sorted(cache.bound)) or "nothing", "the kernel")
     yield Line("purpose", str(cache.upstream), cache.purpose)
-    for other in caches.running():
-        if (other.place.port, other.bound) != (cache.place.port, cache.bound):
-            told = "not announced: it needs an agent of its own, or cache_port and cache_address here"
-            yield Line("also running", f"{other.type} at {other.place}", told)
-    for process in caches.hidden():
+
+
+def _others(announced: Sequence[Cache], settings: AgentSettings) -> Iterator[Line]:
+    for other in left_out(announced):
+        yield Line(
+            "also running", f"{other.type} at {other.place}", f"not announced: {_why(other, settings)}"
+        )
+    for process in hidden():
         told = "which port is its cannot be seen from here: set cache_port"
         yield Line("also running", f"{process.type}, process {process.pid}, user {process.uid}", told)
 
 
-def _health(health: Health) -> Line:
-    return Line("state", "good" if health.healthy else "bad", health.reason, bool(health.healthy))
+def _why(other: Cache, settings: AgentSettings) -> str:
+    if settings.cache_port or settings.cache_address or settings.cache_type:
+        return "the settings mean another one"
+    return "only this VM reaches it" if other.loopback_only else "its process has one that is announced"
 
 
-def _counters(cache: Cache, timeout: float) -> Line:
+def _health(instance: Instance, whose: str) -> Iterator[Line]:
+    before = instance.cache
+    health = instance.watch.test()
+    if instance.cache.purpose != before.purpose:
+        yield Line(f"purpose{whose}", str(instance.cache.upstream), instance.cache.purpose)
+    good = bool(health.healthy)
+    yield Line(f"state{whose}", "good" if good else "bad", health.reason, good)
+
+
+def _counters(cache: Cache, timeout: float, whose: str) -> Line:
     reading: Reading = read(cache, time.monotonic(), timeout)
     if reading.access is Access.OPEN and cache.type is CacheType.SQUID:
         reading = with_present_figures(reading, cache.manager, timeout)
     if reading.counters is None:
-        return Line("counters", str(reading.access), reading.reason)
-    return Line("counters", _shown(reading.counters), reading.reason)
+        return Line(f"counters{whose}", str(reading.access), reading.reason)
+    return Line(f"counters{whose}", _shown(reading.counters), reading.reason)
 
 
 def _shown(counters: Counters) -> str:
@@ -97,6 +118,8 @@ def _host(host: Host, parts: Parts) -> Iterator[Line]:
         yield Line("max_load", "unknown", "the interface does not say its speed, as virtual ones seldom do")
     else:
         yield Line("max_load", f"{host.max_load:g} kB/s", told["max_load"])
+    everything = (f"{each.name} {' '.join(each.addresses)}" for each in interfaces() if each.addresses)
+    yield Line("all addresses", "; ".join(everything), told["addresses"])
     yield Line("public IPv4", host.public_ip or "none", told["addresses"])
     yield Line("private IPv4", host.private_ip or "none", told["addresses"])
     yield Line("IPv6", host.ipv6 or "none", told["addresses"])
@@ -114,25 +137,26 @@ def _external(host: Host, parts: Parts) -> Line:
     return Line("external IPv4", "unknown", "; ".join(outside.troubles) or "nobody knows one")
 
 
-def _reach(cache: Cache, host: Host, parts: Parts) -> Iterator[Line]:
+def _reach(cache: Cache, host: Host, parts: Parts, whose: str) -> Line:
     try:
-        told = reach(identity(parts.settings), host, cache)
+        told = reach(terms(parts.settings), host, cache)
     except Unavailable as error:
-        yield Line("announced as", "nothing", str(error), good=False)
-        return
+        return Line(f"announced as{whose}", "nothing", str(error), good=False)
     addresses = (told.public_ip, told.external_ip, told.private_ip, told.ipv6)
     shown = ", ".join(str(HostPort(address, cache.place.port)) for address in addresses if address)
-    yield Line("announced as", shown, "the addresses at which others reach it")
+    return Line(f"announced as{whose}", shown, "the addresses at which others reach it")
 
 
-def _announcement(cache: Cache, parts: Parts) -> Line:
+def _announcement(cache: Cache, parts: Parts, whose: str) -> Line:
     if not parts.settings.announce:
-        return Line("LAN announcement", "off", "configured")
+        return Line(f"LAN announcement{whose}", "off", "configured")
     shown = [
         f"{announcement(address, cache)[0].decode()} on {name}, port {announcement(address, cache)[1]}"
         for name, address in places(interfaces(), cache)
     ]
-    return Line("LAN announcement", "; ".join(shown) or "none", "once a minute while the cache is good")
+    return Line(
+        f"LAN announcement{whose}", "; ".join(shown) or "none", "once a minute while the cache is good"
+    )
 
 
 def _broker(broker: Broker, exchange: str) -> Line:

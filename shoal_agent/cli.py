@@ -1,21 +1,20 @@
-"""`shoal-agent`: announces the squid beside it to the Shoal servers."""
+"""`shoal-agent`: announces the caches beside it to the Shoal servers."""
 
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from shoal_agent import parts
-from shoal_agent.agent import Agent
-from shoal_agent.announce import Announcer
 from shoal_agent.check import findings
-from shoal_agent.host import interfaces
+from shoal_agent.duties import duties
+from shoal_agent.instance import Instance
 from shoal_agent.parts import Parts
+from shoal_agent.renewal import Renewal
 from shoal_agent.settings import AgentSettings
 from shoal_agent.supervise import Pulse, Threads
 from shoal_agent.systemd import ServiceManager
-from shoal_agent.trouble import Help, Trouble
 from shoal_common.amqp import Broker, Tls
 from shoal_common.errors import SettingsError, Unavailable
 from shoal_common.hosts import redacted
@@ -24,8 +23,8 @@ from shoal_common.settings import Loaded
 from shoal_common.version import VERSION
 
 DESCRIPTION = (
-    "Announces the squid (or Varnish) of this machine to the Shoal servers for as long as it is good: "
-    "tests it, measures the load, and publishes a heartbeat over AMQP."
+    "Announces the squids (and Varnishes) of this machine to the Shoal servers for as long as they are good: "
+    "tests them, measures the load, and publishes heartbeats over AMQP."
 )
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modes.add_argument(
         "--once",
         action="store_true",
-        help="test the cache, publish one heartbeat, exit 0 if it was confirmed",
+        help="test the caches, publish one heartbeat each, exit 0 if all were confirmed",
     )
     modes.add_argument(
         "--check",
@@ -56,7 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _greet(loaded)
     if args.check:
         return _check(parts.make(loaded.settings), broker)
-    return (_once if args.once else _serve)(loaded.settings, broker)
+    if args.once:
+        return _once(loaded.settings, broker)
+
+    def read_again() -> Broker:
+        return _broker(settings_of(AgentSettings, "shoal-agent", args, os.environ).settings)
+
+    return _serve(loaded.settings, broker, Renewal(broker, loaded.path, read_again))
 
 
 def _broker(settings: AgentSettings) -> Broker:
@@ -82,38 +87,27 @@ def _check(made: Parts, broker: Broker) -> int:
     return 0 if good else 1
 
 
-def _serve(settings: AgentSettings, broker: Broker) -> int:
+def _serve(settings: AgentSettings, broker: Broker, renewal: Renewal) -> int:
     made, manager = parts.make(settings), ServiceManager(os.environ)
     # No lock is taken here: setting an event that nobody waits for is safe in a handler.
     signal.signal(signal.SIGUSR1, lambda *_: made.draining.set())
     threads = Threads(stop_on_signals(), manager)
-    agent = made.agent(broker)
-    threads.start("watch", lambda pulse: made.watch.run(threads.stop, pulse))
+    agent = made.agent(broker, renewal)
+
+    def begin(instance: Instance) -> None:
+        threads.start(
+            f"watch {instance.uuid}",
+            lambda pulse: instance.watch.run(threads.stop, pulse),
+            may_end=True,
+        )
+
+    threads.start(
+        "roster",
+        lambda pulse: made.roster.run(threads.stop, begin, parts.pace(settings).look, pulse),
+    )
     threads.start("outside", lambda pulse: made.outside.run(threads.stop, made.look, made.draining, pulse))
     working = threads.start("agent", lambda pulse: agent.run(threads.stop, pulse))
-    return threads.oversee(working, _duties(settings, made, agent, manager))
-
-
-def _duties(
-    settings: AgentSettings, made: Parts, agent: Agent, manager: ServiceManager
-) -> list[Callable[[], None]]:
-    """What the main thread does each second; none of it can wait for anybody."""
-    announcer = Announcer()
-    trouble = Trouble(Help(settings.on_unhealthy, settings.mail_to, settings.smtp), made.look().hostname)
-
-    def tell() -> None:
-        seen = made.watch.seen
-        manager.status(agent.status if seen.health.healthy else f"{seen.cache.place}: {seen.health.reason}")
-
-    def announce() -> None:
-        seen = made.watch.seen
-        if settings.announce and not made.draining.is_set():
-            announcer.turn(seen.cache, seen.health, interfaces)
-
-    def call() -> None:
-        trouble.turn(made.watch.seen.cache, made.watch.seen.health)
-
-    return [tell, announce, call]
+    return threads.oversee(working, duties(settings, made, agent, threads, os.environ))
 
 
 def _once(settings: AgentSettings, broker: Broker) -> int:

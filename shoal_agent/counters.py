@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from shoal_agent.deadline import Connection
 from shoal_common.hosts import HostPort
 
 _MAX_REPORT = 256 * 1024
@@ -94,9 +95,8 @@ def parse_counters(report: str) -> Counters | None:
 
 
 def ask(place: HostPort, page: str, timeout: float) -> tuple[Access, str]:
-    """A page of the cache manager, or why there is none."""
-    connection = http.client.HTTPConnection(place.host, place.port, timeout=timeout)
-    with closing(connection):
+    """A page of the cache manager, or why there is none after `timeout` seconds in all."""
+    with closing(Connection(place.host, place.port, timeout)) as connection:
         try:
             connection.request("GET", f"/squid-internal-mgr/{page}", headers={"Connection": "close"})
             with connection.getresponse() as answer:

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from shoal_agent.deadline import Connection
 from shoal_common.errors import Unavailable
 from shoal_common.hosts import ipv4
 
@@ -93,8 +94,7 @@ class Metadata:
         return text if status == 200 else None
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=REQUEST_SECONDS)
-        with closing(connection):
+        with closing(Connection(self._host, self._port, REQUEST_SECONDS)) as connection:
             try:
                 connection.request(method, path, headers=dict(headers))
                 with connection.getresponse() as answer:

@@ -1,23 +1,27 @@
 """The one place where the parts of an agent are made from its settings."""
 
 import threading
-import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from shoal_agent import host
 from shoal_agent.agent import Agent
-from shoal_agent.beat import Identity
+from shoal_agent.beat import Terms
 from shoal_agent.cache import Cache, Wanted
-from shoal_agent.finder import Finder
+from shoal_agent.detect import awaited, detect
 from shoal_agent.gauge import Gauge
 from shoal_agent.health import Finding, HealthRules
+from shoal_agent.instance import Instance
 from shoal_agent.metadata import Metadata
 from shoal_agent.outside import Outside
 from shoal_agent.publisher import Publisher
+from shoal_agent.purpose import Purpose
+from shoal_agent.roster import Roster
 from shoal_agent.selftest import Objects, examine, purpose
 from shoal_agent.settings import AgentSettings
 from shoal_agent.watch import Pace, Watch
 from shoal_common.amqp import Broker
+from shoal_common.heartbeat import Upstream
 from shoal_common.probe import Target
 
 
@@ -27,8 +31,7 @@ class Parts:
 
     settings: AgentSettings
     outside: Outside
-    gauge: Gauge
-    watch: Watch
+    roster: Roster
     draining: threading.Event
 
     def look(self) -> host.Host:
@@ -37,45 +40,55 @@ class Parts:
         outside = self.outside.found
         return replace(found, external_ip=outside.address if outside else None)
 
-    def agent(self, broker: Broker) -> Agent:
-        """The agent that publishes to `broker`."""
-        publisher = Publisher(broker, self.settings.exchange, f"shoal-agent {self.look().hostname}")
+    def agent(self, broker: Broker, renew: Callable[[], Broker] | None = None) -> Agent:
+        """The agent that publishes to `broker`, which `renew` may replace before each connection."""
+        name = f"shoal-agent {self.look().hostname}"
+        publisher = Publisher(broker, self.settings.exchange, name, renew)
         return Agent(
-            identity(self.settings),
+            terms(self.settings),
             self.look,
-            self.watch,
+            lambda: self.roster.instances,
             publisher,
-            metrics=lambda: self.gauge.metrics,
             draining=self.draining,
         )
 
 
 def make(settings: AgentSettings) -> Parts:
-    """Look for the cache, and make everything that needs no broker."""
-    gauge = Gauge(settings.check_timeout)
-    objects = objects_of(settings)
+    """Look for the caches, and make everything that needs no broker."""
+    means = wanted(settings)
+    roster = Roster(lambda: detect(means), awaited(means), lambda cache: instance(settings, cache))
     metadata = Metadata(settings.metadata_url) if settings.metadata_url else None
+    outside = Outside(metadata, settings.stun_server, configured=settings.external_ip is not None)
+    return Parts(settings, outside, roster, threading.Event())
+
+
+def instance(settings: AgentSettings, cache: Cache) -> Instance:
+    """What belongs to one cache."""
+    objects, timeout = objects_of(settings), settings.check_timeout
+    gauge = Gauge(timeout)
 
     def test(cache: Cache) -> Finding:
-        return examine(cache, objects, settings.check_timeout)
+        return examine(cache, objects, timeout)
 
-    pace = Pace(
+    def ask(cache: Cache) -> Upstream | None:
+        return purpose(cache, objects, timeout)
+
+    rules = HealthRules(settings.check_rise, settings.check_fall)
+    return Instance(Watch(cache, test, rules, pace(settings), gauge.read, Purpose(ask)), gauge)
+
+
+def pace(settings: AgentSettings) -> Pace:
+    """How often a cache is looked at."""
+    return Pace(
         settings.check_interval,
         min(settings.check_retry, settings.interval / 6),
         max(settings.interval / 2, 0.5),
     )
-    watch = Watch(
-        finder(settings), test, HealthRules(settings.check_rise, settings.check_fall), pace, gauge.read
-    )
-    outside = Outside(metadata, settings.stun_server, configured=settings.external_ip is not None)
-    return Parts(settings, outside, gauge, watch, threading.Event())
 
 
-def finder(settings: AgentSettings) -> Finder:
-    """What finds the cache that the settings mean."""
-    objects = objects_of(settings)
-    wanted = Wanted(settings.cache_port, settings.cache_address, settings.cache_type, settings.upstream)
-    return Finder(wanted, lambda cache: purpose(cache, objects, settings.check_timeout))
+def wanted(settings: AgentSettings) -> Wanted:
+    """Which caches the operator means."""
+    return Wanted(settings.cache_port, settings.cache_address, settings.cache_type, settings.upstream)
 
 
 def objects_of(settings: AgentSettings) -> Objects:
@@ -86,6 +99,6 @@ def objects_of(settings: AgentSettings) -> Objects:
     )
 
 
-def identity(settings: AgentSettings) -> Identity:
-    """Who this agent is: new at each start, as servers expect it."""
-    return Identity(uuid.uuid4().hex, settings.interval, settings.external_ip, settings.max_load)
+def terms(settings: AgentSettings) -> Terms:
+    """What the operator set for all heartbeats."""
+    return Terms(settings.interval, settings.external_ip, settings.max_load)

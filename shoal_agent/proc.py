@@ -1,36 +1,24 @@
-"""What /proc tells an unprivileged user of listening sockets and of the caches that run here."""
+"""What /proc tells an unprivileged user of the caches that run here."""
 
-import ipaddress
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from shoal_agent.sockets import PROC, Listener, in_tables, listeners
 from shoal_common.heartbeat import CacheType
 
-PROC = Path("/proc")
-_PROGRAMS = {"squid": CacheType.SQUID, "varnishd": CacheType.VARNISH}
-_LISTEN = "0A"
+_PROGRAMS = {b"squid\n": CacheType.SQUID, b"varnishd\n": CacheType.VARNISH}
 _VARNISH_DEFAULT_PORT = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
-    """A listening TCP socket, the user who made it, and its inode."""
-
-    address: str
-    port: int
-    uid: int
-    inode: int
-
-
-@dataclass(frozen=True, slots=True)
 class Process:
-    """A running cache; `inodes` are its sockets, None when we may not see them.
+    """A process of a running cache; `inodes` are its sockets, None when we may not see them.
 
-    `arguments` are those it was started with: any user may read them.
+    `arguments` are those it was started with, `parent` is the process that started it, and `here` is whether
+    it may be in this network namespace and not in that of a container: any user may read them.
     """
 
     pid: int
@@ -38,6 +26,8 @@ class Process:
     uid: int
     inodes: frozenset[int] | None
     arguments: tuple[str, ...] = ()
+    parent: int = 0
+    here: bool = True
 
     def owns(self, listener: Listener) -> bool:
         """Whether it serves clients there.
@@ -45,11 +35,25 @@ class Process:
         A Varnish says its ports in its arguments; else its open files tell, else its user (root has too
         much else).
         """
+        if not self.here:
+            return False
         if self.type is CacheType.VARNISH and listener.port not in self.served_ports:
             return False
         if self.inodes is not None:
             return listener.inode in self.inodes
         return self.type is CacheType.VARNISH or (self.uid != 0 and listener.uid == self.uid)
+
+    @property
+    def is_errand(self) -> bool:
+        """Whether it was only started to tell something to a running squid, or to make its directories."""
+        if self.type is not CacheType.SQUID:
+            return False
+        return any(argument == "-z" or argument.startswith("-k") for argument in self.arguments)
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it is one of those of a squid that serve clients, and not its coordinator or a disker."""
+        return any(re.fullmatch(r"squid-[0-9]+", kid) for kid in self._options("--kid"))
 
     @property
     def served_ports(self) -> frozenset[int]:
@@ -72,39 +76,36 @@ class Process:
                 yield argument.removeprefix(flag)
 
 
-def listeners(proc: Path = PROC) -> tuple[Listener, ...]:
-    """All listening TCP sockets of this network namespace; empty where /proc does not tell."""
-    return tuple(listener for name in ("tcp", "tcp6") for listener in _listeners(proc / "net" / name))
-
-
-def _listeners(table: Path) -> Iterator[Listener]:
-    """The kernel lists listening sockets first, so a busy squid's connections are not read."""
-    with suppress(OSError), table.open(encoding="ascii") as lines:
-        next(lines, None)
-        for line in lines:
-            fields = line.split()
-            if len(fields) < 10 or fields[3] != _LISTEN:
-                return
-            address, _, port = fields[1].partition(":")
-            yield Listener(_address(address), int(port, 16), int(fields[7]), int(fields[9]))
-
-
-def _address(digits: str) -> str:
-    """The kernel prints an address as 32-bit words, each a number of this machine."""
-    words = (int(digits[start : start + 8], 16) for start in range(0, len(digits), 8))
-    address = ipaddress.ip_address(b"".join(word.to_bytes(4, sys.byteorder) for word in words))
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
-
-
 def processes(proc: Path = PROC) -> Iterator[Process]:
     """The caches that run on this VM; one that ends meanwhile is left out."""
-    for entry in proc.glob("[0-9]*"):
-        with suppress(OSError, StopIteration):
-            kind = _PROGRAMS.get((entry / "comm").read_text(encoding="utf-8", errors="replace").strip())
+    ours = frozenset(listener.inode for listener in listeners(proc))
+    for entry in _entries(proc):
+        with suppress(OSError, IndexError):
+            kind = _PROGRAMS.get((entry / "comm").read_bytes())
             if kind is not None:
-                user, inodes = _effective_uid(entry), _sockets(entry / "fd")
-                yield Process(int(entry.name), kind, user, inodes, _arguments(entry))
+                user, parent = _effective_uid_and_parent(entry)
+                sockets, arguments = _sockets(entry / "fd"), _arguments(entry)
+                here = sockets is not None or _is_here(entry, ours)
+                found = Process(int(entry.name), kind, user, sockets, arguments, parent, here)
+                if not found.is_errand:
+                    yield found
+
+
+def _entries(proc: Path) -> list[Path]:
+    try:
+        return [entry for entry in proc.iterdir() if entry.name.isdigit()]
+    except OSError:
+        return []
+
+
+def _is_here(entry: Path, ours: frozenset[int]) -> bool:
+    """Whether a process whose sockets we may not see could own one of ours: it sees the same ones."""
+    empty = True
+    for theirs in in_tables(entry):
+        if theirs.inode in ours:
+            return True
+        empty = False
+    return empty
 
 
 def cpu_seconds(pid: int, proc: Path = PROC) -> float | None:
@@ -135,9 +136,10 @@ def _arguments(entry: Path) -> tuple[str, ...]:
     return tuple(raw.decode("utf-8", errors="replace").split("\0")[1:-1])
 
 
-def _effective_uid(entry: Path) -> int:
-    lines = (entry / "status").read_text(encoding="utf-8", errors="replace").splitlines()
-    return int(next(line for line in lines if line.startswith("Uid:")).split()[2])
+def _effective_uid_and_parent(entry: Path) -> tuple[int, int]:
+    text = (entry / "status").read_text(encoding="utf-8", errors="replace")
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return int(fields.get("Uid", "").split()[1]), int(fields.get("PPid", "0"))
 
 
 def _sockets(directory: Path) -> frozenset[int] | None:

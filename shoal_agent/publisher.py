@@ -5,11 +5,13 @@ stays constant however long the broker is away.
 """
 
 import random
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import ChannelClosedByBroker, ConnectionBlockedTimeout
+from pika.exceptions import ChannelClosedByBroker, ConnectionBlockedTimeout, ProbableAuthenticationError
 
 from shoal_common.amqp import ROUTING_KEY, Broker
 from shoal_common.amqp_trouble import TROUBLE, explain
@@ -32,10 +34,17 @@ def pause_after(failures: int) -> float:
 
 
 class Publisher:
-    """One connection to one of the broker's hosts; to be used from one thread."""
+    """One connection to one of the broker's hosts; to be used from one thread, but for `refused_for`.
 
-    def __init__(self, broker: Broker, exchange: str, name: str) -> None:
+    `renew` is asked for the broker before each connection: its credentials may have been changed.
+    """
+
+    def __init__(
+        self, broker: Broker, exchange: str, name: str, renew: Callable[[], Broker] | None = None
+    ) -> None:
         self._broker = broker
+        self._renew = renew
+        self._refused_since: float | None = None
         self._exchange = exchange
         self._name = name
         self._turn = 0
@@ -109,24 +118,39 @@ class Publisher:
             with suppress(*TROUBLE):  # it is to be gone, and gone it is
                 connection.close()
 
+    def refused_for(self, now: float) -> float:
+        """Seconds up to `now` (monotonic) in which a broker refused our credentials and none let us in."""
+        return 0.0 if self._refused_since is None else now - self._refused_since
+
     def _connect(self) -> pika.BlockingConnection:
+        if self._renew is not None:
+            self._broker = self._renew()
         try:
             places = list(self._broker.parameters(self._name))
         except SettingsError as error:
             raise Unavailable(str(error)) from None
-        troubles = []
+        troubles: list[BaseException] = []
+        told = []
         for parameters in places[self._turn % len(places) :] + places[: self._turn % len(places)]:
             place = f"{parameters.host}:{parameters.port}"
             parameters.tcp_options = {"TCP_USER_TIMEOUT": UNACKNOWLEDGED_MS}
             try:
                 self._connection = pika.BlockingConnection(parameters)
             except TROUBLE as error:
-                troubles.append(f"{place} {explain(error)}")
+                troubles.append(error)
+                told.append(f"{place} {explain(error)}")
                 self._turn += 1
             else:
-                self._place = place
+                self._place, self._refused_since = place, None
                 return self._connection
-        raise Unavailable("; ".join(troubles))
+        self._count_refusals(troubles)
+        raise Unavailable("; ".join(told))
+
+    def _count_refusals(self, troubles: Sequence[BaseException]) -> None:
+        if not any(isinstance(error, ProbableAuthenticationError) for error in troubles):
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = time.monotonic()
 
     def _open(self, connection: pika.BlockingConnection) -> BlockingChannel:
         if self._was_blocked:

@@ -90,22 +90,22 @@ class AgentSettings(Settings):
         "general",
         None,
         kinds.optional(
-            kinds.whole(1, 65535), "where a squid or varnishd of this VM is found to listen, else 3128"
+            kinds.whole(1, 65535), "where squids and varnishds of this VM are found to listen, else 3128"
         ),
-        "The port of the cache beside this agent.",
+        "The port of the one cache to announce. Without it every cache of this VM is announced.",
         was=("general.squid_port",),
     )
     cache_address: str | None = setting(
         "general",
         None,
         kinds.optional(_ADDRESS, "all"),
-        "The address at which the cache of this agent listens, where several caches share a port.",
+        "Only caches that listen at this address are announced; it tells apart those that share a port.",
     )
     cache_type: CacheType | None = setting(
         "general",
         None,
         kinds.optional(kinds.one_of(CacheType), "what is found, else squid"),
-        "What the cache is.",
+        "Only caches of this sort are announced.",
     )
     upstream: Upstream | None = setting(
         "general",
@@ -114,7 +114,7 @@ class AgentSettings(Settings):
             kinds.one_of(Upstream),
             "both for a squid; for a Varnish cvmfs at port 6081, frontier at 6082, else what it serves",
         ),
-        "Which services the cache may be used for.",
+        "Which services the caches may be used for.",
     )
     interface: str | None = setting(
         "general",
@@ -230,6 +230,14 @@ class AgentSettings(Settings):
         HostPort("localhost", 25),
         kinds.host_port(),
         "The server that takes the mail.",
+    )
+    state_directory: Path | None = setting(
+        "trouble",
+        None,
+        kinds.optional(
+            kinds.path(), "the one that systemd names in STATE_DIRECTORY; without one, until the agent's end"
+        ),
+        "Where it is remembered when somebody was last called, so that a restart does not call again.",
     )
     log_level: LogLevel = setting(
         "logging",

@@ -23,12 +23,15 @@ class Threads:
 
     def __init__(self, stop: threading.Event, manager: ServiceManager) -> None:
         self.stop = stop
-        self._manager = manager
+        self.manager = manager
         self._crashed = False
         self._pulses: dict[str, float] = {}
 
-    def start(self, name: str, task: Callable[[Pulse], None]) -> threading.Thread:
-        """Run `task`, which calls its argument now and then; when it ends, `stop` is set."""
+    def start(self, name: str, task: Callable[[Pulse], None], *, may_end: bool = False) -> threading.Thread:
+        """Run `task`, which calls its argument now and then; when it ends, `stop` is set.
+
+        One that `may_end` in order leaves the others at work.
+        """
 
         def pulse() -> None:
             self._pulses[name] = time.monotonic()
@@ -37,9 +40,10 @@ class Threads:
             try:
                 task(pulse)
             except BaseException:
-                self._crashed = True
+                self.fail()
                 raise
-            finally:
+            self._pulses.pop(name, None)
+            if not may_end:
                 self.stop.set()
 
         pulse()
@@ -47,20 +51,25 @@ class Threads:
         thread.start()
         return thread
 
+    def fail(self) -> None:
+        """End, as a failure."""
+        self._crashed = True
+        self.stop.set()
+
     def oversee(self, thread: threading.Thread, turns: Sequence[Callable[[], None]] = ()) -> int:
         """Take the `turns` each second until `stop`, then wait a moment for the end of `thread`.
 
         Returns the exit code. The main thread never waits for `stop` itself: the handler of a signal that
         sets it runs in this thread, and would wait for a lock that this thread holds.
         """
-        self._manager.ready()
+        self.manager.ready()
         due = 0.0
         while not self.stop.is_set():
             if time.monotonic() >= due:
                 due = time.monotonic() + TURN_SECONDS
                 self._turn(turns)
             thread.join(_STEP_SECONDS)
-        self._manager.stopping()
+        self.manager.stopping()
         thread.join(GOODBYE_SECONDS)
         return 1 if self._crashed else 0
 
@@ -68,9 +77,9 @@ class Threads:
         for turn in turns:
             turn()
         if self.all_alive(time.monotonic()):
-            self._manager.alive()
+            self.manager.alive()
 
     def all_alive(self, now: float) -> bool:
         """Whether every thread has given a sign within the time that the service manager allows."""
-        limit = self._manager.watchdog_seconds
-        return limit is None or all(now - pulse < limit for pulse in self._pulses.values())
+        limit = self.manager.watchdog_seconds
+        return limit is None or all(now - pulse < limit for pulse in list(self._pulses.values()))

@@ -14,6 +14,11 @@ class ServiceManager:
         self._status = ""
         self.watchdog_seconds = _seconds(environ)
 
+    @property
+    def present(self) -> bool:
+        """Whether we were started by a service manager that listens."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """The agent runs."""
         self._say("READY=1")

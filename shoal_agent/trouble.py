@@ -1,4 +1,4 @@
-"""Calls for help when the cache is bad: a command of the operator's, and mail; once a day at most."""
+"""Calls for help when a cache is bad: a command of the operator's, and mail; once a day at most."""
 
 import logging
 import os
@@ -7,11 +7,15 @@ import smtplib
 import subprocess
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 
 from shoal_agent.cache import Cache
 from shoal_agent.health import Health
+from shoal_agent.instance import Instance
+from shoal_agent.reminder import Reminder
+from shoal_agent.watch import Seen
 from shoal_common.hosts import HostPort
 
 A_DAY = 86400.0
@@ -35,38 +39,59 @@ class Help:
         return bool(self.command or self.recipients)
 
 
-class Trouble:
-    """Watches the cache's state and calls for help from a thread of its own, which can stop nobody."""
+@dataclass(slots=True)
+class _Past:
+    """What one cache was so far."""
 
-    def __init__(self, help_: Help, hostname: str) -> None:
+    was_good: bool = False
+    bad_since: float | None = None
+
+    def is_trouble(self, health: Health, now: float) -> bool:
+        """Whether it is worth a call: a good cache turned bad, or never became good in all this time."""
+        if health.healthy is not False:
+            self.was_good |= bool(health.healthy)
+            self.bad_since = None
+            return False
+        self.bad_since = now if self.bad_since is None else self.bad_since
+        return self.was_good or now - self.bad_since >= NEVER_GOOD_SECONDS
+
+
+class Trouble:
+    """Watches the state of the caches and calls for help from a thread of its own, which can stop nobody."""
+
+    def __init__(self, help_: Help, hostname: str, reminder: Reminder) -> None:
         self._help = help_
         self._hostname = hostname
-        self._was_good = False
-        self._bad_since: float | None = None
+        self._reminder = reminder
+        self._pasts: dict[str, _Past] = {}
         self._called: float | None = None
 
-    def turn(self, cache: Cache, health: Health) -> threading.Thread | None:
+    def turn(self, instances: Iterable[Instance]) -> threading.Thread | None:
         """Call for help if it is time to; returns the thread that does so."""
         now = time.monotonic()
-        if health.healthy is not False:
-            self._was_good |= bool(health.healthy)
-            self._bad_since = None
-            return None
-        self._bad_since = now if self._bad_since is None else self._bad_since
-        if not self._help or not (self._was_good or now - self._bad_since >= NEVER_GOOD_SECONDS):
-            return None
-        if self._called is not None and now - self._called < A_DAY:
+        states = {each.uuid: each.seen for each in instances}
+        self._pasts = {uuid: self._pasts.get(uuid) or _Past() for uuid in states}
+        bad = [seen for uuid, seen in states.items() if self._pasts[uuid].is_trouble(seen.health, now)]
+        if not bad or not self._help or (self._called is not None and now - self._called < A_DAY):
             return None
         self._called = now
-        thread = threading.Thread(target=self._call, args=(cache, health), name="help", daemon=True)
+        thread = threading.Thread(target=self._call, args=(bad, now), name="help", daemon=True)
         thread.start()
         return thread
 
-    def _call(self, cache: Cache, health: Health) -> None:
+    def _call(self, bad: Sequence[Seen], now: float) -> None:
+        ago = self._reminder.read(time.time())
+        if ago is not None and ago < A_DAY:
+            self._called = now - ago
+            return
+        self._reminder.write(time.time())
         if self._help.command:
-            _run(self._help.command, cache, health)
+            _run(self._help.command, bad[0].cache, bad[0].health)
         if self._help.recipients:
-            _mail(self._help, self._hostname, f"The {cache.type} at {cache.place} is bad: {health.reason}")
+            said = (
+                f"The {each.cache.type} at {each.cache.place} is bad: {each.health.reason}" for each in bad
+            )
+            _mail(self._help, self._hostname, "\n".join(said))
 
 
 def _run(command: str, cache: Cache, health: Health) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from shoal_common.errors import InvalidHeartbeat
 from shoal_common.hosts import ipv4, ipv6, is_host_name, is_private_network, port_number
@@ -59,7 +59,7 @@ class Metrics:
 
     Rates are per second; `client_kb_per_s` is what went to clients (1 kB = 1024 bytes), a part of `load`.
     `median_service_ms` is the median time to serve a request, `fds_used` and `fds_max` are file
-    descriptors, `cpu_share` is in cores (1.0: one core busy all the time).
+    descriptors, `cpu_share` is in cores (1.0: one core busy all the time), `cpu_cores` how many it can use.
     """
 
     requests_per_s: float | None = None
@@ -70,9 +70,10 @@ class Metrics:
     fds_used: int | None = None
     fds_max: int | None = None
     cpu_share: float | None = None
+    cpu_cores: int | None = None
 
 
-_WHOLE = ("fds_used", "fds_max")
+_WHOLE = ("fds_used", "fds_max", "cpu_cores")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +159,8 @@ def decode(body: bytes) -> Heartbeat:
         ipv6=six,
         max_load=fields.capacity("max_load"),
         cache_type=fields.cache_type("cache_type"),
-        upstream=Upstream(fields.choice("upstream", Upstream, Upstream.BOTH)),
-        state=AgentState(fields.choice("state", AgentState, AgentState.UP)),
+        upstream=fields.choice("upstream", Upstream, Upstream.BOTH),
+        state=fields.choice("state", AgentState, AgentState.UP),
         interval=fields.number("interval", least=0.1, most=86400.0) if fields.has("interval") else None,
         agent=fields.token("agent", 64) if fields.has("agent") else None,
         metrics=_metrics(fields),
@@ -198,6 +199,10 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+_Choice = TypeVar("_Choice", bound=StrEnum)
+_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
 class _Fields:
     """Typed access to the keys of one message; each refusal names the key."""
 
@@ -227,7 +232,7 @@ class _Fields:
 
     def token(self, key: str, longest: int) -> str:
         value = self.text(key)
-        if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,{longest - 1}}}", value):
+        if len(value) > longest or not _TOKEN.fullmatch(value):
             raise InvalidHeartbeat(key, f"{_shown(value)} is not 1 to {longest} letters, digits, . _ + or -")
         return value
 
@@ -280,19 +285,20 @@ class _Fields:
         number = _Fields({key: value}).number(key, most=MAX_RATE)
         return number if number > 0 else None
 
-    def choice(self, key: str, allowed: type[StrEnum], default: StrEnum) -> str:
+    def choice(self, key: str, allowed: type[_Choice], default: _Choice) -> _Choice:
         if not self.has(key):
-            return default.value
+            return default
         value = self.text(key)
-        if value not in (names := [member.value for member in allowed]):
-            raise InvalidHeartbeat(key, f"{_shown(value)} is none of {', '.join(names)}")
-        return value
+        try:
+            return allowed(value)
+        except ValueError:
+            raise InvalidHeartbeat(key, f"{_shown(value)} is none of {', '.join(allowed)}") from None
 
     def cache_type(self, key: str) -> CacheType:
         """For some days in 2025 agents called a squid `cache`."""
         if self._message.get(key) == "cache":
             return CacheType.SQUID
-        return CacheType(self.choice(key, CacheType, CacheType.SQUID))
+        return self.choice(key, CacheType, CacheType.SQUID)
 
 
 def _shown(value: object) -> str:

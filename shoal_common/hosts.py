@@ -4,6 +4,7 @@ Whatever passes here holds letters, digits, `.`, `-`, `_` and, for IPv6, `:` alo
 a shell, in JavaScript, in HTML and in a log line.
 """
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -15,11 +16,17 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?!0[xX][0-9A-Fa-f]*\Z)(?=[0-9_-]*[A-Za-z]){_LABEL}")
 
 
+REMEMBERED = 16_384
+"""Texts whose reading is remembered: the same squids say the same of themselves twice a minute."""
+
+
+@functools.lru_cache(REMEMBERED)
 def is_host_name(text: str) -> bool:
     """Whether `text` is a host name (RFC 1123, with `_` as clouds use it); an address is none."""
     return _NAME.fullmatch(text) is not None
 
 
+@functools.lru_cache(REMEMBERED)
 def ipv4(text: str) -> str:
     """The dotted-quad form of an IPv4 address; ValueError if `text` is none or can be no host's."""
     address = ipaddress.IPv4Address(text)
@@ -28,6 +35,7 @@ def ipv4(text: str) -> str:
     return str(address)
 
 
+@functools.lru_cache(REMEMBERED)
 def ipv6(text: str) -> str:
     """The canonical form of an IPv6 address a peer can reach; ValueError for others.
 
@@ -45,11 +53,15 @@ _PRIVATE = tuple(
     ipaddress.ip_network(network)
     for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 )
+_PERHAPS_PRIVATE = ("10.", "172.", "192.", "100.")
 
 
 def is_private_network(address: str) -> bool:
     """Whether an IPv4 address is of a private network or a carrier's NAT (RFC 1918, RFC 6598)."""
-    return any(ipaddress.IPv4Address(address) in network for network in _PRIVATE)
+    if not address.startswith(_PERHAPS_PRIVATE):
+        return False
+    parsed = ipaddress.IPv4Address(address)
+    return any(parsed in network for network in _PRIVATE)
 
 
 def port_number(text: str | int) -> int:

@@ -68,9 +68,19 @@ class Listing:
 
 def encode(caches: Sequence[ListedCache]) -> bytes:
     """The legacy text: an object keyed "0", "1", … in rank order, or `null` when there is none."""
-    if not caches:
+    return joined([entry_text(cache) for cache in caches])
+
+
+def entry_text(cache: ListedCache) -> bytes:
+    """One entry of the legacy text, without its key."""
+    return json.dumps(_entry(cache)).encode()
+
+
+def joined(entries: Sequence[bytes]) -> bytes:
+    """The legacy text of entries as `entry_text` makes them."""
+    if not entries:
         return b"null"
-    return json.dumps({str(index): _entry(cache) for index, cache in enumerate(caches)}).encode()
+    return b"{" + b", ".join([b'"%d": %b' % numbered for numbered in enumerate(entries)]) + b"}"
 
 
 def _entry(cache: ListedCache) -> dict[str, object]:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from shoal_agent.agent import Agent
-from shoal_agent.beat import Identity
+from shoal_agent.beat import Terms
 from shoal_agent.cache import Cache
+from shoal_agent.gauge import Gauge
 from shoal_agent.health import Finding, HealthRules
 from shoal_agent.host import Host
+from shoal_agent.instance import Instance
 from shoal_agent.publisher import Publisher
 from shoal_agent.watch import Pace, Watch
 from shoal_common.errors import Unavailable
@@ -24,7 +26,6 @@ from testbed.ports import free_port
 from testbed.process import wait_until
 from tests.agent.support import broker
 
-CACHE = Cache(HostPort("127.0.0.1", 3128), CacheType.SQUID, Upstream.BOTH, "configured")
 HOST = Host("sq1.example.org", "lo", "206.12.48.10", "10.1.2.3", None, None)
 NOWHERE = Host("sq1.example.org", None, None, None, None, None)
 
@@ -65,16 +66,17 @@ def server() -> Iterator[Server]:
     made.stop()
 
 
-class Squid:
+class Squid(Instance):
     """Says of itself how it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 3128, bound: str = "0.0.0.0") -> None:
         self.good = True
-
-    def watch(self) -> Watch:
-        rules = HealthRules(rise=1, fall=1)
-        pace = Pace(0.05, 0.05, 3600)
-        return Watch(lambda: CACHE, lambda _: Finding(self.good, "as it says"), rules, pace)
+        place = HostPort("127.0.0.1", port)
+        cache = Cache(place, CacheType.SQUID, Upstream.BOTH, "configured", frozenset([bound]))
+        rules, pace = HealthRules(rise=1, fall=1), Pace(0.05, 0.05, 3600)
+        super().__init__(
+            Watch(cache, lambda _: Finding(self.good, "as it says"), rules, pace), Gauge(timeout=1.0)
+        )
 
 
 @pytest.fixture
@@ -91,10 +93,12 @@ def start(server: Server, squid: Squid) -> Iterator[Start]:
     stop = threading.Event()
     threads: list[threading.Thread] = []
 
-    def run(interval: float = 0.2, look: Callable[[], Host] = lambda: HOST) -> Agent:
-        watch = squid.watch()
-        agent = made(server, watch, interval, look)
-        for target in (watch.run, agent.run):
+    def run(
+        interval: float = 0.2, look: Callable[[], Host] = lambda: HOST, squids: Sequence[Squid] = ()
+    ) -> Agent:
+        beside = list(squids or [squid])
+        agent = made(server, beside, interval, look)
+        for target in (*(each.watch.run for each in beside), agent.run):
             threads.append(threading.Thread(target=target, args=(stop,)))
             threads[-1].start()
         return agent
@@ -107,16 +111,17 @@ def start(server: Server, squid: Squid) -> Iterator[Start]:
 
 
 def made(
-    server: Server, watch: Watch, interval: float = 0.2, look: Callable[[], Host] = lambda: HOST
+    server: Server, squids: Sequence[Squid], interval: float = 0.2, look: Callable[[], Host] = lambda: HOST
 ) -> Agent:
-    identity = Identity("0123456789abcdef", interval, None, None)
-    return Agent(identity, look, watch, Publisher(broker(server.url), "shoal", "test"))
+    publisher = Publisher(broker(server.url), "shoal", "test")
+    return Agent(Terms(interval, None, None), look, lambda: squids, publisher)
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shoal_agent.agent.FIRST_SAMPLE_SECONDS", 0.05)
     monkeypatch.setattr("shoal_agent.agent.TURN_SECONDS", 0.05)
+    monkeypatch.setattr("shoal_agent.voice.UNREACHABLE_SECONDS", 0.05)
     monkeypatch.setattr("shoal_agent.agent.pause_after", lambda _: 0.05)
 
 
@@ -138,8 +143,7 @@ def test_heartbeats_keep_the_interval(server: Server, start: Start) -> None:
 def test_a_squid_that_was_never_good_is_not_announced(server: Server, squid: Squid, start: Start) -> None:
     squid.good = False
     agent = start()
-    wait_until(lambda: agent._watch.seen.health.healthy is False)
-    agent.turn()
+    wait_until(lambda: "as it says" in agent.status)
     assert server.heard == []
 
 
@@ -207,9 +211,8 @@ def test_an_outage_is_two_lines_in_the_log(
 
 def test_the_end_is_a_goodbye(server: Server, squid: Squid) -> None:
     stop = threading.Event()
-    watch = squid.watch()
-    watch.test()
-    agent = threading.Thread(target=made(server, watch).run, args=(stop,))
+    squid.watch.test()
+    agent = threading.Thread(target=made(server, [squid]).run, args=(stop,))
     agent.start()
     server.await_count(1)
     stop.set()
@@ -219,20 +222,34 @@ def test_the_end_is_a_goodbye(server: Server, squid: Squid) -> None:
 
 
 def test_who_was_never_announced_says_no_goodbye(server: Server, squid: Squid) -> None:
-    made(server, squid.watch()).leave()
+    stop = threading.Event()
+    stop.set()
+    squid.watch.test()
+    made(server, [squid]).run(stop)
     assert server.heard == []
 
 
 def test_once_publishes_one_heartbeat_without_a_goodbye(server: Server, squid: Squid) -> None:
-    made(server, squid.watch()).once()
+    made(server, [squid]).once()
     assert [each.state for each in server.heard] == [AgentState.UP]
 
 
 def test_once_says_why_a_bad_squid_is_not_published(server: Server, squid: Squid) -> None:
     squid.good = False
     with pytest.raises(Unavailable, match="as it says"):
-        made(server, squid.watch()).once()
+        made(server, [squid]).once()
     assert server.heard == []
+
+
+def test_once_publishes_the_good_caches_and_says_why_not_the_others(server: Server) -> None:
+    squids = [Squid(3128), Squid(3129), Squid(3130)]
+    squids[1].good = False
+    with pytest.raises(Unavailable, match="as it says"):
+        made(server, squids).once()
+    assert [(each.port, each.state) for each in server.heard] == [
+        (3128, AgentState.UP),
+        (3130, AgentState.UP),
+    ]
 
 
 def test_the_load_is_that_of_the_whole_interval(
@@ -247,3 +264,113 @@ def test_the_load_is_that_of_the_whole_interval(
     start(interval=0.3)
     server.await_count(3)
     assert server.heard[-1].load == pytest.approx(500, rel=0.05)
+
+
+def test_each_cache_has_a_heartbeat_of_its_own(server: Server, start: Start) -> None:
+    squids = [Squid(3128), Squid(3129)]
+    start(squids=squids)
+    server.await_count(6)
+    assert {(each.port, each.uuid) for each in server.heard} == {
+        (squid.cache.place.port, squid.uuid) for squid in squids
+    }
+    assert squids[0].uuid != squids[1].uuid
+
+
+def test_heartbeats_of_several_caches_share_one_connection_and_one_load(server: Server, start: Start) -> None:
+    squids = [Squid(3128), Squid(3129), Squid(3130)]
+    for squid in squids:
+        squid.watch.test()
+    agent = start(squids=squids, interval=0.5)
+    server.await_count(9)
+    rounds = [server.heard[at : at + 3] for at in (3, 6)]
+    assert all(len({each.port for each in beats}) == 3 for beats in rounds)
+    assert all(len({each.load for each in beats}) == 1 for beats in rounds)
+    assert agent._failures == 0
+
+
+def test_the_goodbye_of_one_cache_leaves_the_others(server: Server, start: Start) -> None:
+    squids = [Squid(3128), Squid(3129)]
+    start(squids=squids)
+    server.await_count(2)
+    squids[0].good = False
+    wait_until(lambda: any(each.state is AgentState.LEAVING for each in server.heard), 10)
+    heard = len(server.heard)
+    server.await_count(heard + 3)
+    assert {(each.port, each.state) for each in server.heard[heard:]} == {(3129, AgentState.UP)}
+    left = [each.port for each in server.heard if each.state is AgentState.LEAVING]
+    assert left == [3128]
+
+
+def test_the_end_is_a_goodbye_for_each_cache(server: Server) -> None:
+    squids, stop = [Squid(3128), Squid(3129)], threading.Event()
+    for squid in squids:
+        squid.watch.test()
+    agent = threading.Thread(target=made(server, squids).run, args=(stop,))
+    agent.start()
+    server.await_count(2)
+    stop.set()
+    agent.join(2.0)
+    assert not agent.is_alive()
+    assert [(each.port, each.state) for each in server.heard[-2:]] == [
+        (3128, AgentState.LEAVING),
+        (3129, AgentState.LEAVING),
+    ]
+
+
+def test_a_cache_that_comes_later_is_announced_at_once(server: Server) -> None:
+    squids = [Squid(3128)]
+    stop = threading.Event()
+    squids[0].watch.test()
+    agent = threading.Thread(target=made(server, squids, interval=3600).run, args=(stop,))
+    agent.start()
+    server.await_count(1)
+    late = Squid(3129)
+    late.watch.test()
+    squids.append(late)
+    server.await_count(2)
+    stop.set()
+    agent.join(2.0)
+    assert server.heard[1].port == 3129
+
+
+def test_a_cache_that_nobody_can_reach_keeps_no_other_back(server: Server, start: Start) -> None:
+    agent = start(squids=[Squid(3128, bound="127.0.0.1"), Squid(3129)])
+    server.await_count(3)
+    assert {each.port for each in server.heard} == {3129}
+    assert "127.0.0.1:3128 is not announced: the cache listens at 127.0.0.1 alone" in agent.status
+
+
+def test_after_an_outage_each_cache_is_one_line_in_the_log(
+    server: Server, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    agent = start(squids=[Squid(3128), Squid(3129)], interval=0.1)
+    server.await_count(2)
+    server.stop()
+    wait_until(lambda: agent._failures > 2)
+    server.start()
+    lines = f"publishing to 127.0.0.1:{server.port} that 206.12.48.10:"
+    wait_until(lambda: sum(lines in record.getMessage() for record in caplog.records) == 4, 10)
+
+
+def test_the_first_heartbeat_after_a_pause_tells_the_load_of_the_last_interval(
+    server: Server, squid: Squid, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, burst, reads = time.monotonic(), [0], []
+
+    def counter(*_: Any) -> int:
+        """500 kB/s, and once a gigabyte."""
+        reads.append(burst[0])
+        return int((time.monotonic() - begin) * 500 * 1024) + burst[0]
+
+    monkeypatch.setattr("shoal_agent.agent.bytes_sent", counter)
+    start(interval=0.3)
+    server.await_count(2)
+    squid.good = False
+    wait_until(lambda: server.heard[-1].state is AgentState.LEAVING, 10)
+    burst[0] = 10**9
+    wait_until(lambda: sum(map(bool, reads)) >= 2, 10, "two readings after the burst")
+    heard = len(server.heard)
+    squid.good = True
+    server.await_count(heard + 1)
+    assert server.heard[heard].load == pytest.approx(500, rel=0.2)

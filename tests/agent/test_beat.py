@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from shoal_agent.beat import Identity, Meter, Traffic, compose, load, reach
+from shoal_agent.beat import Meter, Terms, Traffic, compose, load, reach
 from shoal_agent.cache import Cache
 from shoal_agent.host import Host
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import AgentState, CacheType, Heartbeat, Upstream, decode
 from shoal_common.hosts import HostPort
 
-IDENTITY = Identity("0123456789abcdef", 30.0, external_ip=None, max_load=None)
+TERMS = Terms(30.0, external_ip=None, max_load=None)
 HOST = Host("sq1.example.org", "eth0", "206.12.48.10", "10.1.2.3", "2001:db8:5::1", 112500.0)
 CACHE = Cache(HostPort("127.0.0.1", 3129), CacheType.VARNISH, Upstream.CVMFS, "configured")
 NOWHERE = Host("sq1.example.org", None, None, None, None, None)
@@ -21,8 +21,8 @@ def reading(sent: int, at: float, interface: str = "eth0") -> Traffic:
     return Traffic(interface, sent, at)
 
 
-def beat(identity: Identity = IDENTITY, host: Host = HOST) -> Heartbeat:
-    return compose(identity, host, CACHE, 87.5, now=1_700_000_000.25)
+def beat(terms: Terms = TERMS, host: Host = HOST) -> Heartbeat:
+    return compose("0123456789abcdef", terms, host, CACHE, 87.5, now=1_700_000_000.25)
 
 
 def test_the_load_is_kibibytes_a_second_over_the_whole_time() -> None:
@@ -63,11 +63,12 @@ def test_a_meter_begins_a_new_stretch_when_the_old_one_is_long_enough() -> None:
     assert meter.load(reading(1024 * 1010, 20.0)) == 1.0
 
 
-def test_a_meter_that_forgot_starts_with_load_0() -> None:
-    meter = Meter(least=10.0)
+def test_a_meter_asked_at_once_again_tells_the_stretch_before() -> None:
+    meter = Meter(least=10.0, fewest=1.0)
     meter.load(reading(0, 0.0))
-    meter.forget()
-    assert meter.load(reading(10**9, 10.0)) == 0.0
+    meter.load(reading(1024 * 1000, 10.0))
+    assert meter.load(reading(1024 * 1000, 10.1)) == 100.0
+    assert meter.load(reading(1024 * 1010, 12.0)) == 5.0
 
 
 def test_a_heartbeat_says_what_was_found() -> None:
@@ -94,16 +95,16 @@ def test_every_server_can_read_what_is_sent() -> None:
 
 
 def test_the_operators_max_load_wins_over_the_interfaces() -> None:
-    assert beat(Identity("u", 30.0, None, max_load=5000.0)).max_load == 5000.0
+    assert beat(Terms(30.0, None, max_load=5000.0)).max_load == 5000.0
 
 
 def test_a_configured_external_address_is_enough_to_be_announced() -> None:
-    heartbeat = beat(Identity("u", 30.0, "206.12.48.77", None), NOWHERE)
+    heartbeat = beat(Terms(30.0, "206.12.48.77", None), NOWHERE)
     assert (heartbeat.external_ip, heartbeat.public_ip) == ("206.12.48.77", None)
 
 
 def test_a_configured_external_address_wins_over_a_public_one_which_servers_would_prefer() -> None:
-    heartbeat = beat(Identity("u", 30.0, "206.12.48.77", None))
+    heartbeat = beat(Terms(30.0, "206.12.48.77", None))
     assert (heartbeat.external_ip, heartbeat.public_ip) == ("206.12.48.77", None)
     assert heartbeat.private_ip == "10.1.2.3"
 
@@ -127,15 +128,15 @@ def test_what_the_cloud_says_is_told_where_the_host_has_no_public_address() -> N
 def test_only_addresses_at_which_the_cache_listens_are_told(
     bound: list[str], told: tuple[str | None, str | None, str | None]
 ) -> None:
-    found = reach(IDENTITY, HOST, replace(CACHE, bound=frozenset(bound)))
+    found = reach(TERMS, HOST, replace(CACHE, bound=frozenset(bound)))
     assert (found.public_ip, found.private_ip, found.ipv6) == told
 
 
 def test_a_cache_on_loopback_alone_is_announced_only_with_a_configured_external_address() -> None:
     alone = replace(CACHE, bound=frozenset(["127.0.0.1"]))
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1 alone"):
-        reach(IDENTITY, replace(HOST, public_ip=None, external_ip="206.12.48.88"), alone)
-    assert reach(Identity("u", 30.0, "206.12.48.77", None), HOST, alone).external_ip == "206.12.48.77"
+        reach(TERMS, replace(HOST, public_ip=None, external_ip="206.12.48.88"), alone)
+    assert reach(Terms(30.0, "206.12.48.77", None), HOST, alone).external_ip == "206.12.48.77"
 
 
 def test_a_host_without_any_address_is_not_announced() -> None:

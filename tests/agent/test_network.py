@@ -4,7 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -143,8 +143,8 @@ def test_a_stun_server_sees_the_nats_address(machine: Callable[[], Namespace]) -
 class SquidThere(Squid):
     """A squid on another machine."""
 
-    def __init__(self, directory: Path, namespace: Namespace) -> None:
-        super().__init__(directory, port=3128, listen=["0.0.0.0"], clients=["127.0.0.0/8", "10.9.0.0/16"])
+    def __init__(self, directory: Path, namespace: Namespace, port: int = 3128) -> None:
+        super().__init__(directory, port=port, listen=["0.0.0.0"], clients=["127.0.0.0/8", "10.9.0.0/16"])
         self._namespace = namespace
 
     def command(self) -> list[str]:
@@ -158,12 +158,31 @@ class SquidThere(Squid):
 class AgentThere(Program):
     """An agent on another machine."""
 
-    def __init__(self, directory: Path, namespace: Namespace, arguments: list[str]) -> None:
-        super().__init__(directory, arguments)
+    def __init__(
+        self,
+        directory: Path,
+        namespace: Namespace,
+        arguments: list[str],
+        quick: Mapping[str, float] = {},
+        user: int = 0,
+        *,
+        alone: bool = False,
+    ) -> None:
+        super().__init__(directory, arguments, quick)
         self._namespace = namespace
+        self._user = user
+        # Of its own processes alone it knows, as in a container that shares the network with another.
+        self._container = (
+            ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"] if alone else []
+        )
 
     def command(self) -> list[str]:
-        return self._namespace.command(*super().command())
+        drop = ["setpriv", f"--reuid={self._user}", f"--regid={self._user}", "--clear-groups", "--"]
+        return self._namespace.command(*self._container, *drop, *super().command())
+
+    def stop(self) -> None:
+        """At the end of a test; what tells a container nothing of a signal is killed."""
+        self.kill() if self._container else super().stop()
 
 
 class Heard:
@@ -190,7 +209,7 @@ def test_a_change_of_address_is_told_without_a_restart(
     flags += ["--check-urls", f"{origin.url}/cvmfs/atlas.cern.ch/.cvmfspublished", "--check-timeout", "2"]
     with (
         SquidThere(new_directory("squid"), lan.vm),
-        AgentThere(new_directory("agent"), lan.vm, flags) as agent,
+        AgentThere(new_directory("agent"), lan.vm, flags, {"publisher.UNACKNOWLEDGED_MS": 2000}) as agent,
     ):
         wait_until(lambda: bool(heard.beats), 10, "the first heartbeat")
         assert (heard.beats[-1].private_ip, heard.beats[-1].port) == ("10.9.1.2", 3128)

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from shoal_common.version import VERSION
+from shoal_server.intake.embedded import Credentials, EmbeddedIntake
 from testbed.origin import Origin
 from testbed.ports import free_port
 from testbed.process import ROOT, Service, wait_until
@@ -26,21 +27,24 @@ from tests.conftest import StartSquid, need
 
 PUBLISHED = "/cvmfs/atlas.cern.ch/.cvmfspublished"
 COMMAND = (sys.executable, "-m", "shoal_agent.cli")
+QUICK = (sys.executable, "-m", "tests.agent.quick")
 ENDS_WITHIN = 2.0
 
 
 class Program(Service):
-    """`shoal-agent` as a child process."""
+    """`shoal-agent` as a child process; `quick` makes its constants (`module.NAME`) smaller."""
 
     program = "python3"
     package = "python3"
 
-    def __init__(self, directory: Path, arguments: list[str]) -> None:
+    def __init__(self, directory: Path, arguments: list[str], quick: Mapping[str, float] = {}) -> None:
         super().__init__(directory)
         self._arguments = arguments
+        self._quick = [f"{constant}={number}" for constant, number in quick.items()]
 
     def command(self) -> list[str]:
-        return [*COMMAND, *self._arguments]
+        command = [*QUICK, *self._quick, "--"] if self._quick else COMMAND
+        return [*command, *self._arguments]
 
     def environment(self) -> dict[str, str]:
         return environment()
@@ -74,6 +78,16 @@ def cache(new_directory: Callable[[str], Path]) -> Iterator[Squid | PythonCache]
     service = kind(new_directory("cache"))
     with service:
         yield service
+
+
+class Sink:
+    """Takes what an intake hears."""
+
+    def __init__(self, heard: list[bytes]) -> None:
+        self._heard = heard
+
+    def take(self, bodies: Sequence[bytes]) -> None:
+        self._heard += bodies
 
 
 Arguments = Callable[..., list[str]]
@@ -221,7 +235,7 @@ def test_an_outage_of_the_origin_silences_no_squid(
         ear.await_state("up")
         origin.stop()
         heard = len(ear.listen())
-        ear.await_bodies(heard + 10)
+        ear.await_bodies(heard + 6)
         assert {message["state"] for message in ear.messages()} == {"up"}
         assert "is bad" not in agent.tail()
 
@@ -233,9 +247,10 @@ def test_a_hung_squid_is_silent_within_two_heartbeats_though_no_origin_can_be_re
     cache: Squid | PythonCache,
     origin: Origin,
 ) -> None:
-    interval = 6.0
+    interval = 4.0
     with Ear(rabbit_vhost) as ear:
-        start(arguments("--interval", str(interval), "--check-interval", "300", "--check-retry", "10"))
+        more = ["--check-interval", "300", "--check-retry", "10", "--check-timeout", "0.5"]
+        start(arguments("--interval", str(interval), *more))
         ear.await_state("up")
         origin.stop()
         cache.pause()
@@ -275,15 +290,71 @@ def test_usr1_drains(rabbit_vhost: str, arguments: Arguments, start: Callable[[l
         ear.await_state("leaving")
 
 
-def test_a_preemption_notice_drains(
-    rabbit_vhost: str, arguments: Arguments, start: Callable[[list[str]], Program]
+EC2_SPOT = {"/latest/meta-data/instance-life-cycle": "spot"}
+EC2_NOTICE = {"/latest/meta-data/spot/instance-action": '{"action": "terminate"}'}
+GOOGLE_PREEMPTIBLE = {"/computeMetadata/v1/instance/scheduling/preemptible": "TRUE"}
+GOOGLE_NOTICE = {"/computeMetadata/v1/instance/preempted": "TRUE"}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kind", "notice", "who"),
+    [
+        (True, EC2_SPOT, EC2_NOTICE, "EC2 takes this spot instance away"),
+        (False, GOOGLE_PREEMPTIBLE, GOOGLE_NOTICE, "Google takes this preemptible instance away"),
+    ],
+    ids=["ec2", "google"],
+)
+def test_a_clouds_notice_that_it_takes_the_vm_drains_the_cache(
+    rabbit_vhost: str,
+    arguments: Arguments,
+    new_directory: Callable[[str], Path],
+    tokens: bool,
+    kind: dict[str, str],
+    notice: dict[str, str],
+    who: str,
 ) -> None:
-    with Ear(rabbit_vhost) as ear, Clouds(tokens=True) as ec2:
-        ec2.pages["/latest/meta-data/instance-life-cycle"] = "spot"
-        start(arguments("--interval", "60", "--metadata-url", ec2.url))
-        ear.await_state("up")
-        ec2.pages["/latest/meta-data/spot/instance-action"] = '{"action": "terminate"}'
-        ear.await_state("draining", within=15)
+    with Ear(rabbit_vhost) as ear, Clouds(tokens=tokens) as cloud:
+        cloud.pages.update(kind)
+        flags = arguments("--interval", "60", "--metadata-url", cloud.url)
+        with Program(new_directory("agent"), flags, {"outside.NOTICE_SECONDS": 0.3}) as agent:
+            up = ear.await_state("up")
+            cloud.pages.update(notice)
+            draining = ear.await_state("draining", within=10)
+            assert draining["uuid"] == up["uuid"]
+            assert agent.tail().count(who) == 1
+            assert agent.end(signal.SIGTERM) < ENDS_WITHIN
+            ear.await_state("leaving")
+
+
+def test_a_password_changed_in_the_settings_file_needs_no_restart(
+    cache: Squid | PythonCache, origin: Origin, new_directory: Callable[[str], Path], tmp_path: Path
+) -> None:
+    port, file = free_port(), tmp_path / "shoal_agent.conf"
+
+    def write(password: str) -> None:
+        file.write_text(f"[amqp]\nurl = amqp://squid:{password}@127.0.0.1:{port}/\n")
+
+    def intake(password: str) -> tuple[EmbeddedIntake, list[bytes]]:
+        heard: list[bytes] = []
+        return EmbeddedIntake(
+            "127.0.0.1", port, Sink(heard), credentials=Credentials("squid", password)
+        ), heard
+
+    write("old")
+    flags = ["--config", str(file), "--cache-port", str(cache.port), "--external-ip", "206.12.48.10"]
+    flags += ["--check-urls", origin.url + PUBLISHED, "--interval", "0.5", "--metadata-url", ""]
+    server, heard = intake("old")
+    server.start()
+    with Program(new_directory("agent"), flags, {"publisher.LONGEST_PAUSE": 0.3}) as agent:
+        wait_until(lambda: bool(heard), 10, "the first heartbeat")
+        server.stop()
+        server, heard = intake("new")
+        server.start()
+        wait_until(lambda: "refuses the user or the password" in agent.tail(), 20, "the refusal")
+        write("new")
+        wait_until(lambda: bool(heard), 30, "a heartbeat with the new password")
+        assert f"{file} was changed" in agent.tail()
+    server.stop()
 
 
 def test_the_clouds_address_and_the_caches_counters_are_told(
@@ -302,6 +373,7 @@ def test_the_clouds_address_and_the_caches_counters_are_told(
 
         wait_until(complete, 15, "a heartbeat with the cloud's address and the cache's counters")
         assert ear.messages()[-1]["fds_max"] == 1024
+        assert ear.messages()[-1]["cpu_cores"] == 1
 
 
 def test_systemd_learns_that_it_is_ready_lives_and_how_it_is(
