@@ -1,99 +1,131 @@
 """GeoIP databases: City files for places, ASN, ISP and Domain files for whose network it is.
 
-MaxMind's schemas (GeoLite2, GeoIP2) and DB-IP's City Lite in its flat one, read through geoip2's
-models. A file is mapped into memory and stays so until its object is gone: replace it by renaming.
+A file is mapped into memory and stays so until its object is gone: replace it by renaming.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import maxminddb
-from geoip2.models import ASN, ISP, City, Domain
 
 from shoal_common.errors import SettingsError
-from shoal_server.locations import Address
+from shoal_server import georecords
 from shoal_server.squid import UNKNOWN_OWNER, Owner, Place
 
 OWNER_KINDS = ("asn", "isp", "domain")
 PLACE_KINDS = ("city", "enterprise")
+SAMPLE = 10_000
+"""So many of its records are looked at for one that says something before a database is refused."""
+MOST_REMEMBERED = 16_384
+ATTRIBUTIONS = {
+    "geolite2": "This product includes GeoLite2 data created by MaxMind, available from https://www.maxmind.com",
+    "dbip": "IP Geolocation by DB-IP, https://db-ip.com",
+}
+"""What has to be shown where answers are (GeoLite2's end user licence; DB-IP Lite: CC-BY 4.0)."""
+
+T = TypeVar("T")
+_NOT_KNOWN_YET = object()
 
 
-def open_database(path: Path) -> "CityDatabase | OwnerDatabase":
+class Database(Generic[T]):
+    """One file: `path`, `kind` as it calls itself, `built` (seconds since 1970)."""
+
+    def __init__(self, path: Path, reader: maxminddb.Reader, read: Callable[[Any], T], nothing: T) -> None:
+        metadata = reader.metadata()
+        self.path = path
+        self.kind = metadata.database_type
+        self.built = metadata.build_epoch
+        self.nodes = metadata.node_count
+        self._reader = reader
+        self._read = read
+        self._nothing = nothing
+        self._six = metadata.ip_version == 6
+        self._remembered: dict[int, Any] = {}
+
+    @property
+    def attribution(self) -> str | None:
+        """What its licence demands to be shown, as far as its name tells whose it is."""
+        name = f"{self.kind} {self.path.name}".lower().replace("-", "")
+        return next((text for mark, text in ATTRIBUTIONS.items() if mark in name), None)
+
+    def at(self, number: int, text: str) -> T:
+        """What it says of an address, given as `prefixes.parsed` gives it.
+
+        Answers are remembered by networks of the size that sites announce (/24, /48), a bounded number.
+        """
+        key = number >> 8 if number < 0 else number >> 80
+        known = self._remembered.get(key, _NOT_KNOWN_YET)
+        if known is not _NOT_KNOWN_YET:
+            value: T = known
+            return value
+        if number >= 0 and not self._six:
+            return self._nothing
+        try:
+            record, length = self._reader.get_with_prefix_len(text)
+        except (maxminddb.InvalidDatabaseError, ValueError):  # a file that is damaged in this place
+            return self._nothing
+        value = self._value(record)
+        if length <= (24 if number < 0 else 48):
+            if len(self._remembered) >= MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = value
+        return value
+
+    def _value(self, record: object) -> T:
+        try:
+            return self._read(record) if isinstance(record, dict) else self._nothing
+        except (TypeError, AttributeError, ValueError, KeyError):  # a record of another shape says nothing
+            return self._nothing
+
+    def check(self, judge: Callable[[Any], T]) -> None:
+        """Raises SettingsError when no record says anything, or `judge` reads the first such otherwise."""
+        try:
+            sample = (record for _, record in islice(self._reader, SAMPLE))
+            record = next((one for one in sample if self._value(one) != self._nothing), None)
+            good = record is not None and judge(record) == self._value(record)
+        except (maxminddb.InvalidDatabaseError, TypeError, AttributeError, ValueError, KeyError):
+            good = False
+        if not good:
+            raise SettingsError([f"{self.path}: a {self.kind} of which no record can be used"])
+
+
+class CityDatabase(Database[Place | None]):
+    """Places, in MaxMind's schema or in the flat one."""
+
+    def __init__(self, path: Path, reader: maxminddb.Reader) -> None:
+        super().__init__(path, reader, georecords.place, None)
+        self.check(georecords.geoip2_place)
+
+
+class OwnerDatabase(Database[Owner]):
+    """Whose network an address is in: autonomous system, provider, or domain, as far as the file says."""
+
+    def __init__(self, path: Path, reader: maxminddb.Reader) -> None:
+        super().__init__(path, reader, georecords.owner, UNKNOWN_OWNER)
+        self.check(georecords.geoip2_owner)
+
+
+def open_database(path: Path) -> CityDatabase | OwnerDatabase:
     """Raises SettingsError when the file is missing, broken, or a database of another kind."""
     try:
         reader = maxminddb.open_database(path)
-    except (OSError, maxminddb.InvalidDatabaseError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{path}: {getattr(error, 'strerror', None) or error}"]) from None
+    except (OSError, maxminddb.InvalidDatabaseError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).replace(f" ({path})", "")
+        raise SettingsError([f"{path}: {reason}"]) from None
+    try:
+        return _by_kind(path, reader)
+    except SettingsError:
+        reader.close()
+        raise
+
+
+def _by_kind(path: Path, reader: maxminddb.Reader) -> CityDatabase | OwnerDatabase:
     kind = reader.metadata().database_type
     if any(word in kind.lower() for word in PLACE_KINDS):
-        return CityDatabase(reader)
+        return CityDatabase(path, reader)
     if any(word in kind.lower() for word in OWNER_KINDS):
-        return OwnerDatabase(reader)
-    reader.close()
-    raise SettingsError([f"{path}: a database of type {kind}; a City, ASN, ISP or Domain database is needed"])
-
-
-class CityDatabase:
-    """Places, in MaxMind's schema or DB-IP's flat one; both become geoip2's City model."""
-
-    def __init__(self, reader: maxminddb.Reader) -> None:
-        self._reader = reader
-
-    def locate(self, address: Address) -> Place | None:
-        """The place that the database gives, if it gives coordinates."""
-        try:
-            record = self._reader.get(address)
-            city: City = City(["en"], **_nested(record)) if isinstance(record, dict) else City(["en"])
-            where = _coordinates(city)
-        except (maxminddb.InvalidDatabaseError, ValueError):  # also: IPv6 in a database of IPv4 alone
-            return None
-        except (TypeError, AttributeError, KeyError):  # a record of another shape says nothing
-            return None
-        if where is None:
-            return None
-        return Place(
-            latitude=where[0],
-            longitude=where[1],
-            city=city.city.name,
-            country_code=city.country.iso_code,
-            country_name=city.country.name,
-            continent=city.continent.code,
-        )
-
-
-def _coordinates(city: City) -> tuple[float, float] | None:
-    latitude, longitude = city.location.latitude, city.location.longitude
-    if latitude is None or longitude is None or not (abs(latitude) <= 90 and abs(longitude) <= 180):
-        return None
-    return latitude, longitude
-
-
-def _nested(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """MaxMind's schema as it is; DB-IP's flat one (`latitude` at the top) brought into that form."""
-    if "latitude" not in record:
-        return record
-    return {
-        "city": {"names": {"en": record.get("city")}},
-        "country": {"iso_code": record.get("country_code")},
-        "location": {"latitude": float(record["latitude"]), "longitude": float(record["longitude"])},
-    }
-
-
-class OwnerDatabase:
-    """Whose network an address is in: autonomous system, provider, or domain, as far as the file says."""
-
-    def __init__(self, reader: maxminddb.Reader) -> None:
-        self._reader = reader
-
-    def owner(self, address: Address) -> Owner:
-        """What the database says of the address; nothing, if it does not know it."""
-        try:
-            record = self._reader.get(address)
-        except (maxminddb.InvalidDatabaseError, ValueError):  # also: IPv6 in a database of IPv4 alone
-            return UNKNOWN_OWNER
-        if not isinstance(record, dict):
-            return UNKNOWN_OWNER
-        fields: Mapping[str, Any] = record
-        isp, asn, domain = ISP(address, **fields), ASN(address, **fields), Domain(address, **fields)
-        return Owner(asn.autonomous_system_number, isp.isp or isp.organization, domain.domain)
+        return OwnerDatabase(path, reader)
+    wanted = "a City, ASN, ISP or Domain database is needed"
+    raise SettingsError([f"{path}: a database of type {kind}; {wanted}"])

@@ -1,4 +1,4 @@
-"""Registered domains of addresses by reverse DNS, found in the background and never waited for.
+"""Names and registered domains of addresses by reverse DNS, found in the background and never waited for.
 
 A name that reverse DNS gives is believed only if it leads back to the address (RFC 1912, section
 2.1): whoever owns a reverse zone can write any name into it. The registered domain is what the public
@@ -28,29 +28,43 @@ ANSWER_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
+_Entry = tuple[float, str | None, str | None]
+"""Until when it is good (monotonic seconds), the confirmed name, and its registered domain."""
+_UNKNOWN: _Entry = (0.0, None, None)
+
 
 class ReverseDomains:
-    """Remembers the domains of the addresses it is asked for, a bounded number of them.
+    """Remembers the names of the addresses it is asked for, a bounded number of them.
 
-    `name_servers` empty: the system's. What an address's domain is shows at a later question, once the
+    `name_servers` empty: the system's. What an address's name is shows at a later question, once the
     one resolving thread has come to it; when too many wait, an address is left out until asked again.
     """
 
     def __init__(self, name_servers: Sequence[HostPort] = ()) -> None:
         self._name_servers = name_servers
-        self._known: OrderedDict[str, tuple[float, str | None]] = OrderedDict()
+        self._known: OrderedDict[str, _Entry] = OrderedDict()
         self._waiting: queue.Queue[str] = queue.Queue(MOST_WAITING)
         self._lock = threading.Lock()
 
     def of(self, address: str) -> str | None:
-        """The domain if it is known by now; an unknown one is looked up for the next time."""
+        """The registered domain if it is known by now; an unknown one is looked up for the next time."""
+        return self._entry(address)[2]
+
+    def name(self, address: str) -> str | None:
+        """The confirmed host name if it is known by now; an unknown one is looked up for the next time."""
+        return self._entry(address)[1]
+
+    def _entry(self, address: str) -> _Entry:
         now = time.monotonic()
+        entry = self._known.get(address, _UNKNOWN)
+        if now < entry[0]:
+            return entry
         with self._lock:
-            until, domain = self._known.get(address, (0.0, None))
-            if now >= until and not self._waiting.full():
+            entry = self._known.get(address, _UNKNOWN)  # another thread may have been here
+            if now >= entry[0] and not self._waiting.full():
                 self._waiting.put_nowait(address)
-                self._remember(address, domain, now + UNKNOWN_SECONDS)
-        return domain
+                self._remember(address, (now + UNKNOWN_SECONDS, *entry[1:]))
+        return entry
 
     def run(self, stop: threading.Event) -> None:
         """Resolve what is asked for until told to stop."""
@@ -63,12 +77,12 @@ class ReverseDomains:
                 continue
             name = _confirmed_name(resolver, address)
             domain = suffixes.privatesuffix(name) if name else None
-            seconds = KNOWN_SECONDS if domain else UNKNOWN_SECONDS
+            seconds = KNOWN_SECONDS if name else UNKNOWN_SECONDS
             with self._lock:
-                self._remember(address, domain, time.monotonic() + seconds)
+                self._remember(address, (time.monotonic() + seconds, name, domain))
 
-    def _remember(self, address: str, domain: str | None, until: float) -> None:
-        self._known[address] = (until, domain)
+    def _remember(self, address: str, entry: _Entry) -> None:
+        self._known[address] = entry
         self._known.move_to_end(address)
         while len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)

@@ -1,11 +1,12 @@
 """What the server knows about one squid, and nothing of any one request."""
 
+import functools
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from shoal_common.heartbeat import AgentState, Heartbeat
+from shoal_common.heartbeat import AgentState, Heartbeat, Metrics
 from shoal_common.hosts import HostPort, is_private_network
 
 DEFAULT_MAX_LOAD = 122_000.0
@@ -143,7 +144,8 @@ class Squid:
     """One squid: what it last said, and what the server added.
 
     `created` and `seen` are the server's clock (seconds since 1970) at its first and last heartbeat;
-    `load` is its load smoothed over minutes (kB/s); `drained` is the operator's mark.
+    `load` is its load (kB/s) and `pressure` that of its other resources (0..1), both smoothed over minutes;
+    `settled` is the utilisation that it is ranked by (None: as it is); `drained` is the operator's mark.
     """
 
     beat: Heartbeat
@@ -152,6 +154,8 @@ class Squid:
     load: float
     verification: Verification = Verification()
     drained: bool = False
+    pressure: float = 0.0
+    settled: float | None = None
 
     @property
     def id(self) -> str:
@@ -179,8 +183,18 @@ class Squid:
 
     @property
     def utilisation(self) -> float:
-        """Smoothed load over capacity; 1 is full, more is possible where max_load is understated."""
-        return self.load / self.max_load
+        """Of its scarcest resource, smoothed; 1 is full, more is possible where max_load is understated."""
+        return max(self.load / self.max_load, self.pressure)
+
+    @property
+    def steady_utilisation(self) -> float:
+        """The utilisation that changes only when it has changed enough (`settle`)."""
+        return self.utilisation if self.settled is None else self.settled
+
+    @property
+    def age(self) -> float:
+        """How long it has been known (s), as of its last heartbeat."""
+        return self.seen - self.created
 
     @property
     def draining(self) -> bool:
@@ -207,6 +221,34 @@ class Squid:
         if silence > rules.dead_after:
             return Liveness.DEAD
         return Liveness.SUSPECT if silence > rules.suspect_after else Liveness.ALIVE
+
+
+SETTLE = 0.05
+SLOW_SERVICE_MS = 1000.0
+
+
+def settle(before: float | None, utilisation: float) -> float:
+    """The utilisation to rank by: the one before, until the present one is more than SETTLE away from it.
+
+    So the noise of a steady load moves nobody.
+    """
+    return utilisation if before is None or abs(utilisation - before) > SETTLE else before
+
+
+def pressure(metrics: Metrics) -> float:
+    """How busy a cache is (0..1) beside its network interface, as far as it says.
+
+    The scarcest counts: file descriptors, processor, and the time to serve a request, where t ms count as
+    t / (t + 1000): waiting has many causes, so it alone saturates nobody.
+    """
+    shares = [0.0]
+    if metrics.fds_used is not None and metrics.fds_max:
+        shares.append(metrics.fds_used / metrics.fds_max)
+    if metrics.cpu_share is not None and metrics.cpu_cores:
+        shares.append(metrics.cpu_share / metrics.cpu_cores)
+    if metrics.median_service_ms is not None:
+        shares.append(metrics.median_service_ms / (metrics.median_service_ms + SLOW_SERVICE_MS))
+    return min(1.0, max(shares))
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +279,13 @@ _UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")
 
 def is_site_local(address: str) -> bool:
     """Whether an address means something inside one site alone (RFC 1918, 4193, 6598, loopback)."""
+    if ":" not in address:
+        return address.startswith("127.") or is_private_network(address)
     parsed = ipaddress.ip_address(address)
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return parsed.is_loopback or is_private_network(address)
     return parsed.is_loopback or parsed in _UNIQUE_LOCAL
 
 
+@functools.lru_cache(4096)
 def is_hosts_own(address: str) -> bool:
     """Whether an address means something on one host or link alone (loopback, link-local)."""
     parsed = ipaddress.ip_address(address)

@@ -91,6 +91,18 @@ def test_the_registered_domain_of_a_confirmed_name_is_found(domains: ReverseDoma
     assert settled(domains, "192.0.2.7") == "uvic.ca"
 
 
+def test_the_confirmed_name_is_known_with_its_domain(domains: ReverseDomains) -> None:
+    settled(domains, "192.0.2.10")
+    assert domains.name("192.0.2.7") == "vm7.cloud.uvic.ca"
+    assert domains.name("192.0.2.10") == "ec2-192-0-2-10.compute-1.amazonaws.com"
+
+
+def test_a_name_that_is_not_believed_is_no_name(domains: ReverseDomains) -> None:
+    settled(domains, "192.0.2.8")
+    settled(domains, "192.0.2.9")
+    assert domains.name("192.0.2.8") is domains.name("192.0.2.9") is None
+
+
 def test_a_name_that_does_not_lead_back_is_not_believed(domains: ReverseDomains) -> None:
     assert settled(domains, "192.0.2.8") is None
 
