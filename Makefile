@@ -3,15 +3,16 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help demo test faults lint bench conf clean
+.PHONY: help demo test faults lint bench policy conf clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    watch Shoal at work on this machine (BROKER=rabbitmq STORE=redis for the real ones, ONCE=1 to end by itself)"
 	@echo "make test    run all tests"
-	@echo "make faults  break every part under load of 500 agents, and write docs/reliability.md (12 minutes)"
+	@echo "make faults  break every part under load of 500 agents, and write docs/reliability.md (15 minutes)"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make bench   measure speed and size"
+	@echo "make policy  simulate the ranking beside others and the optimum, and write docs/policy.md (half an hour)"
 	@echo "make conf    write the sample files in conf/ anew from the settings in the code"
 
 $(VENV)/.stamp-demo: setup.cfg pyproject.toml
@@ -31,10 +32,9 @@ demo: $(VENV)/.stamp-demo
 
 test: $(VENV)/.stamp-test
 	@tools/install-services
-	$(BIN)/pytest --ignore=tests/faults $(PYTEST_ARGS)
+	$(BIN)/pytest $(PYTEST_ARGS)
 
-# The long form of tests/faults, and its figures into docs/reliability.md. The short form of each is
-# `pytest tests/faults`: apart from make test for as long as an overloaded machine can make it fail.
+# The long form of tests/faults, and its figures into docs/reliability.md. The short form is part of make test.
 FIGURES := build/faults.jsonl
 faults: $(VENV)/.stamp-test
 	@tools/install-services
@@ -50,6 +50,14 @@ lint: $(VENV)/.stamp-test
 
 bench: $(VENV)/.stamp-test
 	$(BIN)/python -m benchmarks
+
+$(VENV)/.stamp-policy: setup.cfg pyproject.toml
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check -e '.[policy]'
+	@touch $@
+
+policy: $(VENV)/.stamp-policy
+	$(BIN)/python -m benchmarks.simulator --write
 
 conf: $(VENV)/.stamp-test
 	$(BIN)/python -m tools.conf

@@ -17,19 +17,22 @@ from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server.ranking import (
     ASSUMED_KM,
     EARTH_RADIUS_KM,
+    METERED_KM,
     NETWORK_KM,
     Relation,
     failure_domain,
     group_end,
+    is_local,
     objection,
     own_km,
     unit_vector,
     weight,
 )
-from shoal_server.rendezvous import Equals, seed, spot_key
+from shoal_server.rendezvous import Equals, seed
 from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid
 
 MOST_PLANS = 20_000
+MOST_NETWORKS = 63
 Rows = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -40,12 +43,17 @@ _ROW = np.dtype(
         ("y", "f4"),
         ("z", "f4"),
         ("placed", "?"),
+        ("metered", "?"),
         ("own", "f4"),
         ("flags", "u2"),
         ("would", "u2"),
         ("weight", "f8"),
         ("seed", "u8"),
-        *((name, "i4") for name in ("domain", "site", "asn", "organisation", "name", "outside", "inside")),
+        ("networks", "u8"),
+        *(
+            (name, "i4")
+            for name in ("domain", "site", "asn", "organisation", "name", "region", "outside", "inside")
+        ),
     ]
 )
 _SERVES = {service: 1 << bit for bit, service in enumerate(Upstream)}
@@ -77,46 +85,80 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Squids that are as good as each other, by row."""
+    """Squids that are as good as each other: where they begin in the plan, and the domains they are in."""
 
-    rows: Sequence[int]
+    start: int
     equals: Equals
+    domains: frozenset[int]
 
-    def order(self, key: int, count: int) -> list[int]:
-        return [self.rows[position] for position in self.equals.order(key, count)]
+    def order(self, spot: int, count: int) -> list[int]:
+        """The first `count` by their place in the plan, best first."""
+        start = self.start
+        return [start + position for position in self.equals.order(spot, count)]
 
 
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """The groups of squids for a seat, nearest first; `away` are the best of another failure domain."""
+    """The squids for a seat, group by group, nearest first: `rows`, and the number of each one's group.
 
-    groups: tuple[_Group, ...]
-    away: _Group | None
-    domains: npt.NDArray[np.int32]
+    If all of them are in one failure domain, the last group, `away`, are the best of another.
+    """
 
-    def told(self, spot: int, count: int) -> list[tuple[int, int]]:
-        """Row and group of the first `count` squids for the requesters of a spot.
+    __slots__ = ("away", "domains", "groups", "numbers", "rows")
+
+    def __init__(
+        self, groups: Sequence[Rows], away: Rows | None, columns: Mapping[str, npt.NDArray[Any]]
+    ) -> None:
+        parts = [*groups, away] if away is not None else groups
+        rows = np.concatenate(parts) if parts else np.empty(0, np.intp)
+        self.rows: list[int] = rows.tolist()
+        self.numbers = [number for number, part in enumerate(parts) for _ in part]
+        self.domains: list[int] = columns["domain"][rows].tolist()
+        made, start = [], 0
+        for part in parts:
+            domains = frozenset(self.domains[start : start + len(part)])
+            made.append(_Group(start, Equals(columns["seed"][part], columns["weight"][part]), domains))
+            start += len(part)
+        self.away = made.pop() if away is not None else None
+        self.groups = tuple(made)
+
+    def told(self, spot: int, count: int) -> list[int]:
+        """The first `count` squids for the requesters of a spot, by their place in the plan.
 
         They span two failure domains where there are two: if all are in one, the last gives its place to the
         best squid of another, since a site may go down as a whole.
         """
-        key = spot_key(spot)
-        told: list[tuple[int, int]] = []
-        for number, group in enumerate(self.groups):
-            told += [(row, number) for row in group.order(key, count - len(told))]
+        told: list[int] = []
+        for group in self.groups:
+            told += group.order(spot, count - len(told))
             if len(told) >= count:
                 break
-        if count >= 2 and len(told) == count and len({int(self.domains[row]) for row, _ in told}) == 1:
-            told[-1] = self._elsewhere(key, told) or told[-1]
+        if count >= 2 and len(told) == count and len({self.domains[place] for place in told}) == 1:
+            elsewhere = self._elsewhere(spot, self.domains[told[0]])
+            told[-1] = told[-1] if elsewhere is None else elsewhere
         return told
 
-    def _elsewhere(self, key: int, told: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
-        here = self.domains[told[0][0]]
-        for number, group in enumerate(self.groups):
-            for row in group.order(key, group.equals.size):
-                if self.domains[row] != here:
-                    return row, number
-        return (self.away.order(key, 1)[0], len(self.groups)) if self.away else None
+    def alike(self, other: "Plan") -> bool:
+        """Whether both tell everybody the same places in the same order."""
+        return (
+            self.numbers == other.numbers
+            and self.domains == other.domains
+            and (self.away is None) == (other.away is None)
+            and all(
+                mine.equals == its.equals for mine, its in zip(self.all_groups, other.all_groups, strict=True)
+            )
+        )
+
+    @property
+    def all_groups(self) -> Sequence[_Group]:
+        """With those away."""
+        return (*self.groups, self.away) if self.away else self.groups
+
+    def _elsewhere(self, spot: int, here: int) -> int | None:
+        for group in self.groups:
+            if group.domains != {here}:
+                order = group.order(spot, group.equals.size)
+                return next(place for place in order if self.domains[place] != here)
+        return self.away.order(spot, 1)[0] if self.away else None
 
 
 class Board:
@@ -133,7 +175,13 @@ class Board:
         self._draining = draining
         self._columns = {name: np.ascontiguousarray(table[name]) for name in table.dtype.names or ()}
         self._codes = codes
+        self._any_metered = bool(self._columns["metered"].any())
         self._plans: dict[tuple[Seat, Wanted, int], Plan] = {}
+
+    @property
+    def nobody_drains(self) -> bool:
+        """Whether it makes no difference what a requester uses already."""
+        return not self._draining
 
     @classmethod
     def of(cls, listed: Iterable[Listed], *, verify: bool) -> "Board":
@@ -197,6 +245,8 @@ class Board:
             owner.asn if owner.asn in codes.asns else None,
             owner.organisation if owner.organisation in codes.organisations else None,
             owner.domain if owner.domain in codes.names else None,
+            owner.region if owner.region in codes.regions else None,
+            frozenset(owner.networks & codes.networks.keys()) if owner.networks else owner.networks,
         )
         return Seat(seat.place, relevant, seat.inside, seat.address)
 
@@ -207,33 +257,20 @@ class Board:
         effective = self._effective(seat, ties)
         allowed = self._allowed(ties, wanted, also)
         effective[~(allowed if among is None else allowed & among)] = np.inf
-        groups: list[_Group] = []
+        groups: list[Rows] = []
         domains = self._columns["domain"]
-        found, seen = 0, set[int]()
-        while found < count:
-            group = self._next_group(effective)
+        seen = set[int]()
+        while sum(map(len, groups)) < count:
+            group = _next_group(effective)
             if group is None:
-                return Plan(tuple(groups), None, domains)
+                return Plan(groups, None, self._columns)
             groups.append(group)
-            found += group.equals.size
-            seen |= {int(number) for number in np.unique(domains[group.rows])}
+            seen |= set(domains[group].tolist())
         away = None
         if len(seen) == 1:
             effective[domains == seen.pop()] = np.inf
-            away = self._next_group(effective)
-        return Plan(tuple(groups), away, domains)
-
-    def _next_group(self, effective: Floats) -> _Group | None:
-        """Takes the nearest group out of `effective`."""
-        if not len(effective):
-            return None
-        nearest = float(effective.min())
-        if nearest == np.inf:
-            return None
-        rows = np.flatnonzero(effective <= group_end(nearest))
-        effective[rows] = np.inf
-        columns = self._columns
-        return _Group(rows.tolist(), Equals(columns["seed"][rows], columns["weight"][rows]))
+            away = _next_group(effective)
+        return Plan(groups, away, self._columns)
 
     def _effective(self, seat: Seat, ties: Sequence[tuple[Relation, Rows]]) -> Floats:
         columns = self._columns
@@ -244,6 +281,12 @@ class Board:
         for tie, rows in ties:
             distance = np.where(known[rows], km[rows], np.float32(ASSUMED_KM[tie]))
             effective[rows] = distance + own[rows] + np.float32(NETWORK_KM[tie])
+        if self._any_metered:
+            pays = columns["metered"].copy()
+            for tie, rows in ties:
+                if tie is not Relation.ORGANISATION:
+                    pays[rows] = False
+            effective[pays] += np.float32(METERED_KM)
         return effective
 
     def _km(self, place: Place | None) -> Floats:
@@ -266,6 +309,15 @@ class Board:
     def _ties(self, seat: Seat) -> Iterator[tuple[Relation, Rows]]:
         """The rows that belong to the seat's requesters more closely, the closest last."""
         columns, codes, owner = self._columns, self._codes, seat.owner
+        shared = sum(
+            1 << codes.networks[name]
+            for name in owner.networks
+            if codes.networks.get(name, MOST_NETWORKS) < MOST_NETWORKS
+        )
+        if shared:
+            yield Relation.NETWORK, np.flatnonzero((columns["networks"] & np.uint64(shared)) != 0)
+        if region := codes.regions.get(owner.region):
+            yield Relation.REGION, np.flatnonzero(columns["region"] == region)
         kin = [
             np.flatnonzero(columns[column] == code)
             for column, code in (
@@ -295,23 +347,33 @@ class Board:
         for tie, rows in ties:
             if tie is Relation.ORGANISATION:
                 opened[rows] |= (flags[rows] & np.uint16(_PRIVATE_ONLY)) == 0
-            else:
+            elif is_local(tie):
                 opened[rows] = True
         return opened
 
     def _allowed(self, ties: Sequence[tuple[Relation, Rows]], wanted: Wanted, also: Sequence[int]) -> Flags:
         flags = self._columns["flags"]
         allowed: Flags = (flags & np.uint16(_SERVES[wanted.service])) != 0
-        allowed &= (flags & np.uint16(sum(_TYPES[kind] for kind in wanted.types))) != 0
         allowed[list(also)] = True
+        allowed &= (flags & np.uint16(sum(_TYPES[kind] for kind in wanted.types))) != 0
         allowed &= self._open(ties)
         if wanted.ipv4:
             usable = (flags & np.uint16(_IPV4)) != 0
             for tie, rows in ties:
-                if tie is not Relation.ORGANISATION:
+                if is_local(tie):
                     usable[rows] |= (flags[rows] & np.uint16(_INSIDE_IPV4)) != 0
             allowed &= usable
         return allowed
+
+
+def _next_group(effective: Floats) -> Rows | None:
+    """Takes the nearest group out of `effective`."""
+    nearest = float(effective.min(initial=np.inf))
+    if nearest == np.inf:
+        return None
+    rows = np.flatnonzero(effective <= group_end(nearest))
+    effective[rows] = np.inf
+    return rows
 
 
 class _Codes:
@@ -322,8 +384,16 @@ class _Codes:
         self.organisations: dict[str | None, int] = {}
         self.names: dict[str | None, int] = {}
         self.sites: dict[str | None, int] = {}
+        self.regions: dict[str | None, int] = {}
+        self.networks: dict[str, int] = {}
         self.addresses: dict[str | None, int] = {}
         self.domains: dict[Hashable, int] = {}
+
+
+def _bits(codes: dict[str, int], names: Iterable[str]) -> int:
+    """A bit for each name; the 64th name and those after it are not told apart from none."""
+    numbers = [codes.setdefault(name, len(codes)) for name in sorted(names)]
+    return sum(1 << number for number in numbers if number < MOST_NETWORKS)
 
 
 def _code(codes: dict[Any, int], value: Hashable) -> int:
@@ -356,6 +426,13 @@ class Ledger:
         self._listed[row] = listed
         self._table[row] = self._row(listed)
         (self._draining.add if listed.squid.draining else self._draining.discard)(listed.squid.id)
+
+    def renew(self, listed: Listed) -> None:
+        """A known squid whose load and times alone have changed: a fraction of `put`."""
+        row = self._rows[listed.squid.id]
+        self._listed[row] = listed
+        self._table["own"][row] = own_km(listed, verify=self._verify)
+        self._table["weight"][row] = weight(listed.squid)
 
     def remove(self, squid_id: str) -> None:
         """A squid that is gone; the last row takes its place."""
@@ -393,16 +470,19 @@ class Ledger:
         return (
             *(unit_vector(place) if place else (0.0, 0.0, 0.0)),
             place is not None,
-            own_km(squid, verify=self._verify),
+            owner.metered,
+            own_km(listed, verify=self._verify),
             self._flags(listed) | (0 if squid.draining else self._serves(squid)),
             self._serves(squid),
             weight(squid),
             seed(squid.id),
+            _bits(codes.networks, owner.networks),
             _code(codes.domains, failure_domain(listed)),
             _code(codes.sites, place.site if place else None),
             _code(codes.asns, owner.asn),
             _code(codes.organisations, owner.organisation),
             _code(codes.names, owner.domain),
+            _code(codes.regions, owner.region),
             _code(codes.addresses, squid.public_address),
             _code(codes.addresses, squid.beat.private_ip),
         )

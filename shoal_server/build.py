@@ -1,5 +1,6 @@
 """Puts the parts of a server together: the one place that names a store, a locator and an intake."""
 
+import functools
 import ipaddress
 import logging
 import os
@@ -7,7 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +18,10 @@ from shoal_common.amqp import Broker, Tls, listener_context
 from shoal_common.errors import SettingsError
 from shoal_common.hosts import HostPort, redacted
 from shoal_common.probe import Target
+from shoal_common.program import log_to_stderr
 from shoal_server.geoip import GeoIP
+from shoal_server.historian import Historian
+from shoal_server.history import History, HistoryStore
 from shoal_server.hold import HoldRules
 from shoal_server.intake.embedded import Credentials, EmbeddedIntake
 from shoal_server.intake.rabbitmq import RabbitMQIntake
@@ -28,17 +32,24 @@ from shoal_server.reports import Report, Reporter
 from shoal_server.settings import ServerSettings
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules
+from shoal_server.stores.history_memory import MemoryHistory
+from shoal_server.stores.history_redis import RedisHistory
 from shoal_server.stores.memory import MemoryStore
 from shoal_server.stores.redis import RedisStore
 from shoal_server.stores.statefile import StateFile
 from shoal_server.sweeper import Sweeper
 from shoal_server.verifier import CheckRules, Origins, Verifier
-from shoal_server.web import create_app
-from shoal_server.web.backend import Backend
+from shoal_server.vitals import vitals
+from shoal_server.web import application
+from shoal_server.web.backend import Backend, Ending
+from shoal_server.web.counts import LookupCounts
 from shoal_server.web.serving import HttpServer
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
     from shoal_server.domains import ReverseDomains
+    from shoal_server.web.processes import WebProcesses
 
 SHARED_QUEUE = "shoal-heartbeats"
 RESTART_SECONDS = 1.0
@@ -61,22 +72,34 @@ class Loop(Protocol):
         """Work until `stop` is set."""
 
 
+class Http(Protocol):
+    """What answers over HTTP, in this process or in others."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+    def serve(self, stop: threading.Event) -> None:
+        """Answer until `stop` is set."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """The parts of a server process; those of roles that it does not have are None."""
 
-    http: HttpServer | None
+    http: Http | None
     intake: Intake | None
     loops: tuple[Loop, ...]
     state: StateFile | None
+    ending: Ending
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set; answers requests in hand before it returns."""
+        self.ending.stop = stop
         if self.intake:
             self.intake.start()
         for loop in self.loops:
-            name = type(loop).__name__
-            threading.Thread(target=_keep_running, args=[loop, stop], name=name, daemon=True).start()
+            _start(loop, stop)
         try:
             if self.http:
                 self.http.serve(stop)
@@ -87,6 +110,11 @@ class Server:
                 self.intake.stop()
             if self.state:
                 self.state.save()
+
+
+def _start(loop: Loop, stop: threading.Event) -> None:
+    name = type(loop).__name__
+    threading.Thread(target=_keep_running, args=[loop, stop], name=name, daemon=True).start()
 
 
 def _keep_running(loop: Loop, stop: threading.Event) -> None:
@@ -101,43 +129,98 @@ def _keep_running(loop: Loop, stop: threading.Event) -> None:
 
 def build(settings: ServerSettings, roles: Collection[Role]) -> Server:
     """Put a server together; raises SettingsError or Unavailable for what can never work."""
-    if len(set(roles)) < len(Role) and settings.store.startswith("memory:"):
-        raise SettingsError(["[store] url: servers that share the work need a Redis between them"])
+    check_roles(settings, roles)
+    answers = Role.WEB in roles
+    parts = _assemble(settings, set(roles) - {Role.WEB} if settings.workers else set(roles))
+    http: Http | None = None
+    if answers and settings.workers:
+        http = _web_processes(settings)
+    elif answers:
+        http = HttpServer(application(parts.backend), settings.listen)
+    return Server(http, parts.ears.intake if parts.ears else None, parts.loops, parts.state, parts.ending)
+
+
+def web_application(settings: ServerSettings) -> "WSGIApplication":
+    """What a process that only answers serves; its loops go on until the process ends."""
+    log_to_stderr(settings.log_level)
+    parts = _assemble(settings, {Role.WEB})
+    never = threading.Event()
+    for loop in parts.loops:
+        _start(loop, never)
+    return application(parts.backend)
+
+
+def _web_processes(settings: ServerSettings) -> "WebProcesses":
+    try:
+        from shoal_server.web.processes import WebProcesses  # noqa: PLC0415 - what it needs is optional
+    except ImportError as error:
+        raise SettingsError([f"[http] workers: {error}; install shoal[fast]"]) from None
+    return WebProcesses(settings.listen, settings.workers, functools.partial(web_application, settings))
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the roles of a process are made of."""
+
+    backend: Backend
+    ears: "_Ears | None"
+    loops: tuple[Loop, ...]
+    state: StateFile | None
+    ending: Ending
+
+
+def _assemble(settings: ServerSettings, roles: Collection[Role]) -> _Parts:
     domains = _domains(settings) if settings.reverse_dns else None
-    locator = GeoIP(settings.locations, settings.geoip, domains)
+    locator = GeoIP(settings.locations, settings.geoip, domains, settings.networks)
     store, state = _store(settings)
     registry = Registry(store, LivenessRules(settings.suspect_after, settings.dead_after))
     keeper = SnapshotKeeper(registry, locator, verify=settings.verify)
     keeper.refresh(keeper.now())  # before anybody can ask: an empty answer would look like the truth
     loops: list[Loop] = [keeper, locator]
     loops += [loop for loop in (domains, state) if loop]
-    if Role.VERIFY in roles and settings.verify:
-        loops.append(_verifier(settings, keeper, registry))
+    verifier = _verifier(settings, keeper, registry) if Role.VERIFY in roles and settings.verify else None
+    if verifier:
+        loops.append(verifier)
     ears = _Ears.of(settings, registry, keeper, locator) if Role.INTAKE in roles else None
     if ears:
         loops.append(ears.sweeper)
-    reporter = Reporter(store, ears.report if ears else None)
-    loops.append(reporter)
-    http = None
-    if Role.WEB in roles:
-        backend = Backend(
-            lookup=Lookup(keeper, locator, verify=settings.verify, open_all=settings.open_all),
-            keeper=keeper,
-            liveness=registry.rules,
-            reporter=reporter,
-            drain=registry.drain,
-            trusted_proxies=settings.trusted_proxies,
-            operator_token=settings.operator_token,
-        )
-        http = HttpServer(create_app(backend), settings.listen)
-    return Server(http, ears.intake if ears else None, tuple(loops), state)
+    counts = LookupCounts()
+    myself = _Myself(_own_name(), keeper, ears, verifier, counts)
+    reporter = Reporter(store, myself.report, myself.completed)
+    history = _history(settings, store)
+    loops += [reporter, Historian(keeper, store, history, verify=settings.verify)]
+    ending = Ending()
+    backend = Backend(
+        lookup=Lookup(keeper, locator, verify=settings.verify, open_all=settings.open_all),
+        keeper=keeper,
+        liveness=registry.rules,
+        reporter=reporter,
+        drain=registry.drain,
+        history=History(history, verify=settings.verify),
+        counts=counts,
+        ending=ending,
+        located=lambda address: locator.locate(address) is not None,
+        geoip_built=lambda: locator.built,
+        attributions=lambda: locator.attributions,
+        forget=registry.forget,
+        trusted_proxies=settings.trusted_proxies,
+        operator_token=settings.operator_token,
+    )
+    return _Parts(backend, ears, tuple(loops), state, ending)
+
+
+def check_roles(settings: ServerSettings, roles: Collection[Role]) -> None:
+    """Raises SettingsError when these roles cannot work with this store."""
+    if len(set(roles)) < len(Role) and settings.store.startswith("memory:"):
+        raise SettingsError(["[store] url: servers that share the work need a Redis between them"])
+    if Role.WEB in roles and settings.workers and settings.store.startswith("memory:"):
+        raise SettingsError(["[http] workers: processes of their own need a Redis between them: [store] url"])
 
 
 @dataclass(frozen=True, slots=True)
 class _Ears:
     """What takes heartbeats in, and what decides when their absence means something."""
 
-    name: str
     reception: Reception
     intake: Intake
     sweeper: Sweeper
@@ -147,17 +230,50 @@ class _Ears:
         cls, settings: ServerSettings, registry: Registry, keeper: SnapshotKeeper, locator: GeoIP
     ) -> "_Ears":
         reception = Reception(registry, locator.placed)
-        intake = _intake(settings, reception)
+        intake = make_intake(settings, reception)
 
         def hears() -> bool:
             return intake.connected and keeper.stale_since is None and reception.storing
 
         sweeper = Sweeper(registry, keeper, HoldRules(cap=settings.hold_cap), hears)
-        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        return cls(name, reception, intake, sweeper)
+        return cls(reception, intake, sweeper)
+
+
+@dataclass(frozen=True, slots=True)
+class _Myself:
+    """What this process has to report."""
+
+    name: str
+    keeper: SnapshotKeeper
+    ears: _Ears | None
+    verifier: Verifier | None
+    counts: LookupCounts
 
     def report(self, now: float) -> Report:
-        return Report(self.name, now, self.intake.connected, self.sweeper.silence.held, self.reception.counts)
+        return Report(
+            server=self.name,
+            at=now,
+            connected=self.ears is not None and self.ears.intake.connected,
+            held=self.ears is not None and self.ears.sweeper.silence.held,
+            heartbeats=self.ears.reception.counts if self.ears else {},
+        )
+
+    def completed(self, report: Report) -> Report:
+        """With what is not needed for every answer."""
+        since, now = self.keeper.stale_since, report.at
+        return replace(
+            report,
+            checks=self.verifier.counts if self.verifier else {},
+            lookups=self.counts.lookups(),
+            vitals=vitals(),
+            stale_seconds=0.0 if since is None else max(0.0, now - since),
+            snapshot_seconds=max(0.0, now - self.keeper.followed),
+        )
+
+
+def _own_name() -> str:
+    """No two processes have the same, nor one before and after a restart."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _domains(settings: ServerSettings) -> "ReverseDomains":
@@ -180,7 +296,14 @@ def _store(settings: ServerSettings) -> tuple[MemoryStore | RedisStore, StateFil
     return store, state
 
 
-def _intake(settings: ServerSettings, reception: Reception) -> Intake:
+def _history(settings: ServerSettings, store: MemoryStore | RedisStore) -> HistoryStore:
+    if isinstance(store, MemoryStore):
+        return MemoryHistory(store.log)
+    return RedisHistory.from_url(settings.store)
+
+
+def make_intake(settings: ServerSettings, reception: Reception) -> Intake:
+    """The way in that the settings name, not started yet; raises SettingsError."""
     tls = Tls(settings.ca_file, settings.cert_file, settings.key_file)
     if settings.amqp.startswith("embedded"):
         return _embedded(settings, tls, reception)

@@ -44,12 +44,16 @@ class HoldRules:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """What a sweep found: how many of how many squids are overdue, whether that is held, and who is gone."""
+    """What a sweep found: how many of how many squids are overdue, whether that is held, and who is gone.
+
+    `kept`: who would be gone if it were not held.
+    """
 
     overdue: int
     total: int
     held: bool
     gone: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
 
 def improbable(overdue: int, total: int, rules: HoldRules) -> bool:
@@ -75,7 +79,9 @@ def listen(
     overdue = [squid for squid in everyone if now - squid.seen > liveness.suspect_after]
     held = lingers or improbable(len(overdue), len(everyone), rules)
     gone = tuple(squid.id for squid in overdue if _is_gone(squid, now, liveness, rules.cap if held else None))
-    return Silence(len(overdue), len(everyone), held, gone)
+    dead = (squid.id for squid in overdue if now - squid.seen > liveness.dead_after)
+    kept = tuple(sorted(set(dead) - set(gone))) if held else ()
+    return Silence(len(overdue), len(everyone), held, gone, kept)
 
 
 def _is_gone(squid: Squid, now: float, liveness: LivenessRules, cap: float | None) -> bool:

@@ -1,7 +1,7 @@
 """Answers "which squids for this requester?" from the snapshot in memory. It never waits for anything."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from shoal_server.board import Board, Flags, Seat, Wanted
 from shoal_server.ranking import Policy, Ranked, Requester, exclusion, ranked
 from shoal_server.rendezvous import spot
 from shoal_server.snapshot import Locator, SnapshotKeeper
-from shoal_server.squid import Listed, is_site_local
+from shoal_server.squid import Listed, Place, is_site_local
 
 ANY_TYPE = frozenset(CacheType)
 SQUIDS = frozenset({CacheType.SQUID})
@@ -51,6 +51,11 @@ class Lookup:
         self._verify = verify
         self._open_all = open_all
 
+    @property
+    def verify(self) -> bool:
+        """Whether squids are checked before workers are told of them."""
+        return self._verify
+
     def nearest(
         self,
         address: str,
@@ -69,12 +74,30 @@ class Lookup:
         requester = self._requester(address, service, uses)
         return self._told(requester, Wanted(service, types, ipv4), count, None)
 
+    @property
+    def board(self) -> Board:
+        """The present board."""
+        return self._keeper.current.board
+
+    @property
+    def generation(self) -> int:
+        """Changes when an address may have another place or owner than before."""
+        return self._locator.generation
+
+    def requester(self, address: str, service: Upstream = Upstream.BOTH) -> Requester:
+        """Who asks from an address."""
+        return self._requester(address, service, frozenset())
+
+    def terms(self, requester: Requester, board: Board, row: int, group: int) -> Ranked:
+        """The squid of a row as it ranks for a requester."""
+        return ranked(requester, board.listed[row], verify=self._verify, group=group)
+
     def _told(self, requester: Requester, wanted: Wanted, count: int, among: Flags | None) -> list[Ranked]:
-        board = self._keeper.current.board
+        board = self.board
         also = board.draining(requester.uses, requester.service)
         plan = board.plan(seat(requester, board), wanted, count, also, among)
         told = plan.told(spot(requester.address), count)
-        return [ranked(requester, board.listed[row], verify=self._verify, group=group) for row, group in told]
+        return [self.terms(requester, board, plan.rows[place], plan.numbers[place]) for place in told]
 
     def explain(
         self, address: str, asker: str | None, service: Upstream, types: frozenset[CacheType] = ANY_TYPE
@@ -114,11 +137,20 @@ class Lookup:
         return [(board.listed[row], row in local) for row in np.flatnonzero(board.known(own)).tolist()]
 
     def _requester(self, address: str, service: Upstream, uses: frozenset[str]) -> Requester:
-        place, owner = self._locator.locate(address), self._locator.owner(address)
+        place, owner = self._locator.find(address)
+        if place and place.site is None:
+            place = replace(place, latitude=_rounded(place.latitude), longitude=_rounded(place.longitude))
         return Requester(address, place, service, uses, owner)
 
 
-def seat(requester: Requester, board: Board) -> Seat:
-    """Where a requester sits among the squids of a board."""
-    address = requester.address if board.hosts(requester.address) else None
-    return Seat(requester.place, requester.owner, is_site_local(requester.address), address)
+def _rounded(degrees: float) -> float:
+    """To a quarter: databases are no more exact, and there are far fewer places to be worked out for."""
+    return round(degrees * 4) / 4
+
+
+def seat(requester: Requester, board: Board | None = None) -> Seat:
+    """Where a requester sits; among the squids of a board, one of which may have his address."""
+    address = requester.address if board and board.hosts(requester.address) else None
+    place = requester.place
+    bare = Place(place.latitude, place.longitude, place.site) if place else None
+    return Seat(bare, requester.owner, is_site_local(requester.address), address)

@@ -1,6 +1,6 @@
 """Which squids a requester is told, in what order, and why: pure rules, one currency.
 
-    effective_km = great-circle km + network_km[relation] + own_km
+    effective_km = great-circle km + network_km[relation] + metered_km + own_km
     own_km       = load_km(utilisation) + doubt_km + tier_km
 
 Squids of nearly equal effective distance form a group; inside a group a weighted rendezvous hash of
@@ -16,13 +16,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shoal_common.heartbeat import CacheType, Upstream
-from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid, is_site_local
+from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid, is_site_local, metered
 
 EARTH_RADIUS_KM = 6371.0
-IDLE_KM = 100.0
-"""What half load costs; 0.9 costs nine times as much, and saturation more than any distance."""
+ROOM = 0.7
+"""Up to this utilisation a squid has room: load says nothing for or against it. Workers come back every 10 to
+30 minutes, so whoever sorts squids by small differences of load sends all of them to and fro."""
+BUSY_KM = 100.0
+"""What it costs to be half way from there to saturation; nine tenths of it cost nine times as much."""
 DOUBT_KM = 20_000.0
 """A squid that could not be checked comes after all that could."""
+METERED_KM = 25_000.0
+"""More than the globe's half and a busy squid: no metered path while a free one has room."""
+TIER_KM = 1_000.0
+"""What each tier of the location table is worth."""
+SLOW_START = ((60.0, 0.1), (180.0, 0.25), (600.0, 0.5))
+"""Up to which age (s) a squid has which part of its weight: its cache is cold."""
 GROUP_KM = 50.0
 GROUP_SHARE = 0.1
 FULLEST = 0.999
@@ -34,6 +43,8 @@ class Relation(StrEnum):
     LAN = "same network"
     SITE = "same site"
     ORGANISATION = "same organisation"
+    REGION = "same cloud region"
+    NETWORK = "same declared network"
     OTHER = "elsewhere"
 
 
@@ -41,10 +52,19 @@ ASSUMED_KM = {
     Relation.LAN: 0.0,
     Relation.SITE: 0.0,
     Relation.ORGANISATION: 1_000.0,
+    Relation.REGION: 100.0,
+    Relation.NETWORK: 10_000.0,
     Relation.OTHER: 10_000.0,
 }
 """Distance assumed when either end's place is unknown; elsewhere it is half of the longest there is."""
-NETWORK_KM = {Relation.LAN: 0.0, Relation.SITE: 0.0, Relation.ORGANISATION: 50.0, Relation.OTHER: 100.0}
+NETWORK_KM = {
+    Relation.LAN: 0.0,
+    Relation.SITE: 0.0,
+    Relation.ORGANISATION: 50.0,
+    Relation.REGION: 50.0,
+    Relation.NETWORK: 75.0,
+    Relation.OTHER: 100.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +98,19 @@ class Ranked:
     distance_km: float | None
     load_km: float
     doubt_km: float
+    tier_km: float
+    metered_km: float
     effective_km: float
     group: int = 0
 
     @property
     def squid(self) -> Squid:
         return self.listed.squid
+
+    @property
+    def network_km(self) -> float:
+        """What the relation costs."""
+        return NETWORK_KM[self.relation]
 
     @property
     def local(self) -> bool:
@@ -110,7 +137,14 @@ def relation(requester: Requester, listed: Listed) -> Relation:
     reached = squid.verification.reach is Reach.GLOBAL
     if squid.private_only and reached and is_site_local(requester.address):
         return Relation.LAN
-    return Relation.ORGANISATION if requester.owner.same_as(listed.owner) else Relation.OTHER
+    for tie, shared in (
+        (Relation.ORGANISATION, requester.owner.same_as),
+        (Relation.REGION, requester.owner.same_region),
+        (Relation.NETWORK, requester.owner.shares_network),
+    ):
+        if shared(listed.owner):
+            return tie
+    return Relation.OTHER
 
 
 def is_local(tie: Relation) -> bool:
@@ -150,7 +184,7 @@ def secrecy(requester: Requester, listed: Listed, *, verify: bool) -> str | None
     tie, check = relation(requester, listed), listed.squid.verification
     if listed.squid.private_only and not is_local(tie):
         return "it has a private address only, and the requester is not on its site"
-    if verify and check.reach is Reach.LOCAL and tie is Relation.OTHER:
+    if verify and check.reach is Reach.LOCAL and not (is_local(tie) or tie is Relation.ORGANISATION):
         return f"it serves its own site alone: {check.reason}"
     return None
 
@@ -180,15 +214,29 @@ def ranked(requester: Requester, listed: Listed, *, verify: bool, group: int = 0
     """The terms of a squid's rank for a requester."""
     tie = relation(requester, listed)
     distance = great_circle_km(requester.place, listed.place) if requester.place and listed.place else None
-    load = load_km(listed.squid.utilisation)
+    load = load_km(listed.squid.steady_utilisation)
     doubt = doubt_km(listed.squid, verify=verify)
-    effective = (ASSUMED_KM[tie] if distance is None else distance) + NETWORK_KM[tie] + load + doubt
-    return Ranked(listed, tie, distance, load, doubt, effective, group)
+    tier = tier_km(listed.place)
+    pay = metered_km(requester, listed, tie)
+    way = ASSUMED_KM[tie] if distance is None else distance
+    effective = way + NETWORK_KM[tie] + load + doubt + tier + pay
+    return Ranked(listed, tie, distance, load, doubt, tier, pay, effective, group)
 
 
-def own_km(squid: Squid, *, verify: bool) -> float:
+def own_km(listed: Listed, *, verify: bool) -> float:
     """The part of the effective distance that is the squid's own, whoever asks."""
-    return load_km(squid.utilisation) + doubt_km(squid, verify=verify)
+    squid = listed.squid
+    return load_km(squid.steady_utilisation) + doubt_km(squid, verify=verify) + tier_km(listed.place)
+
+
+def tier_km(place: Place | None) -> float:
+    """What it costs a squid that the operator gave a lower preference."""
+    return TIER_KM * place.tier if place else 0.0
+
+
+def metered_km(requester: Requester, listed: Listed, tie: Relation) -> float:
+    """What it costs that the squid's network charges for what leaves it to the requester's."""
+    return METERED_KM if not is_local(tie) and metered(requester.owner, listed.owner) else 0.0
 
 
 def doubt_km(squid: Squid, *, verify: bool) -> float:
@@ -214,9 +262,9 @@ def unit_vector(place: Place) -> tuple[float, float, float]:
 
 
 def load_km(utilisation: float) -> float:
-    """What a squid's load is worth in kilometres: waiting time grows like u / (1 - u)."""
-    busy = min(max(utilisation, 0.0), FULLEST)
-    return IDLE_KM * busy / (1 - busy)
+    """What a squid's load is worth in kilometres: beyond ROOM, as waiting time grows, like u / (1 - u)."""
+    busy = min(max((utilisation - ROOM) / (1 - ROOM), 0.0), FULLEST)
+    return BUSY_KM * busy / (1 - busy)
 
 
 def group_end(first_km: float) -> float:
@@ -225,5 +273,7 @@ def group_end(first_km: float) -> float:
 
 
 def weight(squid: Squid) -> float:
-    """A squid's share among its equals: its spare capacity (kB/s)."""
-    return squid.max_load * (1 - min(squid.utilisation, FULLEST))
+    """A squid's share among its equals: its capacity (kB/s), part of it while it is new or has no room."""
+    part = next((part for age, part in SLOW_START if squid.age < age), 1.0)
+    room = min(1.0, (1 - min(squid.steady_utilisation, FULLEST)) / (1 - ROOM))
+    return squid.max_load * part * room

@@ -2,18 +2,20 @@
 
 A squid is its endpoint (`squid_id`). A known endpoint under a new uuid is a restart; a known uuid at
 a new endpoint is a move, which keeps the history and starts verification anew. An orderly goodbye
-removes a squid at once.
+removes a squid at once. Two servers may store an agent's words in another order than they were said, the
+older ones even long after, when the store was away meanwhile: what was overtaken by a goodbye, or by news
+from another endpoint, is dropped. The agent's clock orders its own words, and counts for nothing else.
 """
 
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
 from shoal_common.heartbeat import AgentState, Heartbeat
-from shoal_server.squid import LivenessRules, Reach, Squid, Verification, squid_id
+from shoal_server.squid import LivenessRules, Reach, Squid, Verification, pressure, settle, squid_id
 
 LOAD_SMOOTHING_SECONDS = 180.0
 """Time constant of the smoothed load: workers ask every 10 to 30 minutes, so faster load is noise."""
@@ -34,6 +36,8 @@ class EventKind(StrEnum):
     FAILED = "failed"
     DRAINED = "drained"
     UNDRAINED = "undrained"
+    FORGOTTEN = "forgotten"
+    HELD = "held"
     AGENT_DRAINS = "agent-drains"
     AGENT_RESUMES = "agent-resumes"
 
@@ -100,6 +104,12 @@ class Store(Protocol):
     def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
         """Under which id each known agent uuid was last heard."""
 
+    def farewells(self, uuids: Iterable[str]) -> Mapping[str, float]:
+        """When (by its own clock) each of these agents said goodbye, if it did lately."""
+
+    def put_farewells(self, said: Mapping[str, float]) -> None:
+        """Keep for some minutes when agents said goodbye."""
+
     def put(self, squids: Sequence[Squid], gone: Sequence[str], events: Sequence[Event]) -> None:
         """Write squids as heard and remove the ids in `gone`, with the events, as one step."""
 
@@ -131,20 +141,22 @@ class Registry:
 
     def hear(self, beats: Sequence[Heartbeat], now: float) -> None:
         """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored."""
-        said_last = {beat.uuid: beat for beat in beats}
-        latest = {squid_id(beat): beat for beat in said_last.values()}
+        latest = {squid_id(beat): beat for beat in _last_words(beats)}
         known = self.store.get(latest)
         strangers = [beat.uuid for key, beat in latest.items() if key not in known]
         former = self.store.ids_of(strangers) if strangers else {}
         origins = self.store.get(former.values()) if former else {}
+        farewells = self.store.farewells(strangers) if strangers else {}
         change = _Change([], [], [])
         for key, beat in latest.items():
             previous = known.get(key)
             origin = origins.get(former.get(beat.uuid, ""))
             if beat.state is AgentState.LEAVING:
-                change.leave(previous, now)
-            else:
+                change.leave(beat, previous, now)
+            elif previous or not _overtaken(beat, origin, farewells.get(beat.uuid)):
                 change.hear(beat, previous, origin, now)
+        if change.farewells:
+            self.store.put_farewells(change.farewells)
         self.store.put(change.squids, change.gone, change.events)
         for event in change.events:
             log.info("%s %s %s", event.squid_id, event.kind.value, event.detail)
@@ -163,6 +175,11 @@ class Registry:
         self.store.put_drained(squid_id, drained, [Event(now, kind, squid_id, reason)])
         log.info("%s %s %s", squid_id, kind.value, reason)
 
+    def forget(self, squid_id: str, *, reason: str, now: float) -> None:
+        """Take a squid off the list as an operator said (`reason`: who and why). Heard again, it joins."""
+        self.store.put([], [squid_id], [Event(now, EventKind.FORGOTTEN, squid_id, reason)])
+        log.info("%s forgotten %s", squid_id, reason)
+
     def restore(self, squids: Sequence[Squid]) -> None:
         """Put back what the store has lost; what it has heard since counts, with the history added."""
         present = self.store.get([squid.id for squid in squids])
@@ -172,6 +189,11 @@ class Registry:
     def correct_clock(self, squids: Sequence[Squid], now: float) -> None:
         """Our clock was ahead and has been set back: what was heard in the future was heard by now."""
         self.store.put([replace(squid, seen=now) for squid in squids if squid.seen > now], [], [])
+
+    def note_held(self, ids: Sequence[str], now: float) -> None:
+        """Log that these are silent and stay listed, since improbably many fell silent with them."""
+        told = "silent, and kept: improbably many squids fell silent together"
+        self.store.put([], [], [Event(now, EventKind.HELD, key, told) for key in ids])
 
     def expire(self, ids: Sequence[str], now: float) -> None:
         """Remove the dead; one that was heard in the last moment stays."""
@@ -193,18 +215,19 @@ class _Change:
     squids: list[Squid]
     gone: list[str]
     events: list[Event]
+    farewells: dict[str, float] = field(default_factory=dict)
 
     def hear(self, beat: Heartbeat, previous: Squid | None, origin: Squid | None, now: float) -> None:
         if previous:
-            squid = Squid(beat, previous.created, now, _smoothed(previous, beat, now), previous.verification)
+            squid = heard_again(previous, beat, now)
             if previous.beat.uuid != beat.uuid:
                 self.events.append(Event(now, EventKind.RESTARTED, squid.id, f"agent {beat.uuid}"))
         elif origin:
-            squid = Squid(beat, origin.created, now, _smoothed(origin, beat, now))
+            squid = replace(heard_again(origin, beat, now), verification=Verification())
             self.gone.append(origin.id)
             self.events.append(Event(now, EventKind.MOVED, squid.id, f"was {origin.id}"))
         else:
-            squid = Squid(beat, now, now, beat.load)
+            squid = Squid(beat, now, now, beat.load, pressure=pressure(beat.metrics))
             self.events.append(Event(now, EventKind.JOINED, squid.id, beat.hostname))
         self.squids.append(squid)
         self._note_draining(squid, previous or origin, now)
@@ -216,7 +239,10 @@ class _Change:
             kind = EventKind.AGENT_DRAINS if drains else EventKind.AGENT_RESUMES
             self.events.append(Event(now, kind, squid.id, squid.beat.hostname))
 
-    def leave(self, previous: Squid | None, now: float) -> None:
+    def leave(self, beat: Heartbeat, previous: Squid | None, now: float) -> None:
+        if previous and previous.beat.timestamp > beat.timestamp:
+            return  # it has come back since
+        self.farewells[beat.uuid] = beat.timestamp
         if previous:
             self.gone.append(previous.id)
             self.events.append(Event(now, EventKind.LEFT, previous.id, previous.beat.hostname))
@@ -232,6 +258,22 @@ def put_whole(store: Store, squids: Sequence[Squid]) -> None:
             store.put_drained(squid.id, True, [])
 
 
+def _last_words(beats: Sequence[Heartbeat]) -> Iterable[Heartbeat]:
+    """What each agent of a batch said last."""
+    said: dict[str, Heartbeat] = {}
+    for beat in beats:
+        if beat.uuid not in said or said[beat.uuid].timestamp <= beat.timestamp:
+            said[beat.uuid] = beat
+    return said.values()
+
+
+def _overtaken(beat: Heartbeat, origin: Squid | None, farewell: float | None) -> bool:
+    """Whether a heartbeat from an endpoint that we do not know is older than what its agent said last."""
+    if origin and origin.beat.timestamp > beat.timestamp:
+        return True
+    return farewell is not None and farewell > beat.timestamp
+
+
 def _merged(known: Squid, present: Squid | None) -> Squid:
     if present is None:
         return known
@@ -240,7 +282,22 @@ def _merged(known: Squid, present: Squid | None) -> Squid:
     return replace(present, created=min(known.created, present.created), verification=verification)
 
 
-def _smoothed(previous: Squid, beat: Heartbeat, now: float) -> float:
+def heard_again(previous: Squid, beat: Heartbeat, now: float) -> Squid:
+    """A known squid after one more heartbeat."""
+    seconds = now - previous.seen
+    squid = Squid(
+        beat,
+        previous.created,
+        now,
+        smoothed(previous.load, beat.load, seconds),
+        previous.verification,
+        previous.drained,
+        smoothed(previous.pressure, pressure(beat.metrics), seconds),
+    )
+    return replace(squid, settled=settle(previous.settled, squid.utilisation))
+
+
+def smoothed(before: float, present: float, seconds: float) -> float:
     """Exponential smoothing by elapsed time, so that the pace of heartbeats does not matter."""
-    weight = 1 - math.exp(-max(0.0, now - previous.seen) / LOAD_SMOOTHING_SECONDS)
-    return previous.load + weight * (beat.load - previous.load)
+    weight = 1 - math.exp(-max(0.0, seconds) / LOAD_SMOOTHING_SECONDS)
+    return before + weight * (present - before)

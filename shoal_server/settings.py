@@ -31,6 +31,13 @@ class ServerSettings(Settings):
         kinds.host_port(),
         "Where the web server listens: lookups, WPAD, the status page. Port 0 picks a free one.",
     )
+    workers: int = setting(
+        "http",
+        0,
+        kinds.whole(0, 64),
+        "Processes that answer over HTTP beside this one, for many requests on several cores; they need a "
+        "Redis store and shoal[fast]. 0: this process answers itself.",
+    )
     trusted_proxies: tuple[str, ...] = setting(
         "http",
         (),
@@ -166,15 +173,24 @@ class ServerSettings(Settings):
         "geo",
         (),
         kinds.several(kinds.path()),
-        "City databases (.mmdb: GeoLite2, GeoIP2, DB-IP), the first that knows an address counts.",
+        "City, ASN, ISP and Domain databases (.mmdb: GeoLite2, GeoIP2, DB-IP); the first of a kind that "
+        "knows an address counts. `shoal-server geoip fetch` gets a free one.",
         key="databases",
     )
     locations: Path | None = setting(
         "geo",
         None,
         _NO_FILE,
-        "The operator's own location table (CSV: network,site,latitude,longitude[,city,country_code]); it "
-        "stands above the databases and places private networks.",
+        "The operator's own location table (CSV: network,site,latitude,longitude and, if wanted, city, "
+        "country_code, region, tier, networks); it stands above the databases and places private networks.",
+    )
+    networks: tuple[Path, ...] = setting(
+        "geo",
+        (),
+        kinds.several(kinds.path()),
+        "Lists of networks: what AWS, Google, Azure and Oracle publish of their regions, plain lists, and "
+        "tables of the operator's (CSV: network,name,cost with cost free or metered). No metered path is "
+        "offered while a free one has room.",
     )
     reverse_dns: bool = setting(
         "geo",
@@ -209,9 +225,9 @@ class ServerSettings(Settings):
         },
         "general.shoal_dir": "the server needs no directory of its own",
         "general.geolitecity_path": "name the file in [geo] databases",
-        "general.geolitecity_url": "the server fetches no database by itself",
-        "general.geolitecity_update": "the server fetches no database by itself",
-        "general.geolitecity_update_time": "the server fetches no database by itself",
+        "general.geolitecity_url": "`shoal-server geoip fetch` gets a database",
+        "general.geolitecity_update": "let a timer run `shoal-server geoip fetch`",
+        "general.geolitecity_update_time": "let a timer run `shoal-server geoip fetch`",
         "general.geodomain_path": "sites come from [geo] locations",
         "rabbitmq.amqp_virtual_host": "write the virtual host at the end of [amqp] url",
         "rabbitmq.amqp_exchange_type": "agents need a topic exchange",

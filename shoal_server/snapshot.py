@@ -13,10 +13,10 @@ from typing import Protocol
 from shoal_common.errors import Unavailable
 from shoal_server.board import Board, Ledger
 from shoal_server.registry import Changes, Mark, Registry
-from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Squid
+from shoal_server.squid import Listed, Owner, Place, Squid
 
 REFRESH_SECONDS = 0.2
-BOARD_SECONDS = 2.0
+BOARD_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ class Locator(Protocol):
     def generation(self) -> int:
         """A number that changes when the answers may have changed."""
 
-    def locate(self, address: str) -> Place | None:
-        """The place of an address, or None. Reads memory or a mapped file, never the network."""
+    def find(self, address: str, host: str | None = None) -> tuple[Place | None, Owner]:
+        """The place of an address (or host name), if known, and whose network it is in, as far as known now.
 
-    def owner(self, address: str) -> Owner:
-        """Whose network the address is in, as far as that is known now."""
+        Reads memory or a mapped file, never the network.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class SnapshotKeeper:
         self.current = Snapshot((), 0.0, self._ledger.board())
         self._board_due = 0.0
         self.stale_since: float | None = None
+        self.followed = 0.0
+        """When the picture was last held against the store (seconds since 1970)."""
 
     def now(self) -> float:
         """The time by the store's clock (seconds since 1970)."""
@@ -78,6 +80,7 @@ class SnapshotKeeper:
             if self.stale_since is not None:
                 log.warning("the store is back after %.0f s", now - self.stale_since)
             self.stale_since = None
+            self.followed = now
 
     def run(self, stop: threading.Event) -> None:
         """Refresh until told to stop."""
@@ -114,9 +117,12 @@ class SnapshotKeeper:
         for squid_id, squid in squids.items():
             before = self._known.get(squid_id)
             listed = self._listed(squid, None if anew else before)
-            moved = moved or before is None or _standing(before) != _standing(listed)
             self._known[squid_id] = listed
-            self._ledger.put(listed)
+            if before and not anew and _standing(before) == _standing(listed):
+                self._ledger.renew(listed)
+            else:
+                self._ledger.put(listed)
+                moved = True
         return moved
 
     def _publish(self, now: float, *, moved: bool) -> None:
@@ -126,18 +132,15 @@ class SnapshotKeeper:
         self.current = Snapshot(tuple(self._known.values()), now, board)
 
     def _listed(self, squid: Squid, before: Listed | None) -> Listed:
-        if before and _addresses(before.squid) == _addresses(squid):
-            owner = before.owner if before.owner.domain else self._owner(squid)  # names are found out later
-            return Listed(squid, before.place, owner)
-        return Listed(squid, self._place(squid), self._owner(squid))
+        if before and before.owner.domain and _goes_by(before.squid) == _goes_by(squid):
+            return Listed(squid, before.place, before.owner)
+        return Listed(squid, *self._find(squid))  # the owner's name may be found out later
 
-    def _owner(self, squid: Squid) -> Owner:
-        outside = squid.public_address or squid.beat.ipv6
-        return self._locator.owner(outside) if outside else UNKNOWN_OWNER
-
-    def _place(self, squid: Squid) -> Place | None:
-        """The operator may have placed either address; the public one is the better key to a database."""
-        return next((place for a in _addresses(squid) if a and (place := self._locator.locate(a))), None)
+    def _find(self, squid: Squid) -> tuple[Place | None, Owner]:
+        """The operator may have placed either address; the outer one is the better key to a database."""
+        addresses = (squid.public_address, squid.beat.ipv6, squid.beat.private_ip)
+        found = [self._locator.find(address, squid.beat.hostname) for address in addresses if address]
+        return next((place for place, _ in found if place), None), found[0][1]
 
 
 def _lost(before: Mark, after: Mark) -> bool:
@@ -145,8 +148,8 @@ def _lost(before: Mark, after: Mark) -> bool:
     return after.life != before.life or after.count < before.count
 
 
-def _addresses(squid: Squid) -> tuple[str | None, ...]:
-    return squid.public_address, squid.beat.private_ip, squid.beat.ipv6
+def _goes_by(squid: Squid) -> tuple[str | None, ...]:
+    return squid.public_address, squid.beat.private_ip, squid.beat.ipv6, squid.beat.hostname
 
 
 def _standing(listed: Listed) -> object:
@@ -156,7 +159,7 @@ def _standing(listed: Listed) -> object:
     return (
         listed.place,
         listed.owner,
-        _addresses(squid),
+        _goes_by(squid),
         (beat.port, beat.hostname, beat.cache_type, beat.upstream, beat.max_load, squid.draining),
         (check.reach, check.lacks, check.checked is None),
     )

@@ -12,6 +12,7 @@ from shoal_server.snapshot import SnapshotKeeper
 
 SWEEP_SECONDS = 1.0
 CLOCK_STEP_SECONDS = 10.0
+CLAIM = "held"
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Sweeper:
         self._hearing = Hearing()
         self._offset: float | None = None
         self._lingers_until = 0.0
+        self._noted: frozenset[str] | None = None
         self.silence = Silence(0, 0, held=False, gone=())
 
     def run(self, stop: threading.Event) -> None:
@@ -58,6 +60,8 @@ class Sweeper:
         self.silence = silence
         if silence.gone:
             self._expire(silence.gone, now)
+        if silence.kept or self._noted is not None:
+            self._note_held(silence, now)
 
     def _notice_clock(self, now: float, steady: float) -> None:
         before, self._offset = self._offset, now - steady
@@ -75,6 +79,23 @@ class Sweeper:
             self._registry.expire(gone, now)
         except Unavailable as error:
             log.info("sweep put off: %s", error)
+
+    def _note_held(self, silence: Silence, now: float) -> None:
+        """Log each squid that is kept, once; of several servers the first to find any does so to the end."""
+        store = self._registry.store
+        try:
+            if self._noted is None and store.claim(CLAIM, 2 * self._rules.cap):
+                self._noted = frozenset()
+            if self._noted is None:
+                return
+            if fresh := sorted(frozenset(silence.kept) - self._noted):
+                self._registry.note_held(fresh, now)
+            self._noted = frozenset(silence.kept)
+            if not silence.held:
+                self._noted = None
+                store.release(CLAIM)
+        except Unavailable as error:
+            log.info("held squids are not noted: %s", error)
 
 
 _HOLD = {True: "expiry is held, squids are tried directly", False: "expiry is no longer held"}

@@ -11,6 +11,7 @@ import queue
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from shoal_server.squid import Reach, Squid, Verification
 
 POLL_SECONDS = 0.2
 MOST_DOUBLINGS = 10
+UNJUDGED = "unjudged"
 WORKS_SECONDS = 1.0
 """How long an answer of an origin itself is believed; for longer, squids would be blamed for its outage."""
 OUTAGE_SECONDS = 10.0
@@ -112,6 +114,13 @@ class Verifier:
         self._in_hand: set[str] = set()
         self._controls: dict[str, tuple[float, bool]] = {}
         self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many checks came to which verdict; `unjudged`: no origin could be reached to judge by."""
+        with self._lock:
+            return dict(self._counts)
 
     def run(self, stop: threading.Event) -> None:
         """Check until told to stop; checks in hand are dropped then, since nothing is half done by them."""
@@ -152,10 +161,12 @@ class Verifier:
         """Check one squid now and record the outcome."""
         wanted = self._origins.of(squid.beat.upstream)
         verdicts = {service: self._verdict(squid, targets) for service, targets in wanted.items()}
-        now = self._registry.store.now()
+        now, best = self._registry.store.now(), _best(verdicts.values())
+        with self._lock:
+            self._counts[best.outcome.value if best else UNJUDGED] += 1
         after = conclude(
             squid.verification,
-            _best(verdicts.values()),
+            best,
             self._rules,
             private_only=squid.private_only,
             now=now,

@@ -57,6 +57,9 @@ class Places:
     def owner(self, address: str) -> Owner:
         return self.owners.get(address, Owner())
 
+    def find(self, address: str, host: str | None = None) -> tuple[Place | None, Owner]:
+        return self.locate(address), self.owner(address)
+
 
 class FlakyStore(MemoryStore):
     """A store that is away while `away` is set."""

@@ -3,6 +3,10 @@
 The exchange is declared as deployed servers do (topic, neither durable nor auto-deleted). The queue
 is the server's own and exclusive, or, for several servers on one store, a durable one that they
 share; both forms are allowed by RabbitMQ 4, which refuses transient shared queues.
+
+A durable queue lives on one node of a cluster, unless the operator has declared it beforehand as one that is
+replicated. While its node is down each server hears by a queue of its own, so all hear all: heartbeats are
+then counted several times, and none is missed.
 """
 
 import itertools
@@ -24,7 +28,7 @@ from shoal_common.hosts import HostPort
 from shoal_server.intake.reception import Reception
 
 PREFETCH = 1000
-BATCH = 100
+BATCH = 250
 BATCH_SECONDS = 0.05
 FIRST_WAIT_SECONDS = 1.0
 RETRY_SECONDS = 5.0
@@ -34,8 +38,13 @@ MOST_TOLD = 20
 STOP_SECONDS = 0.4
 """A broker or a store that hangs must not hold up the end of the program."""
 QUEUE_EXPIRES_MS = 24 * 3600 * 1000
+HOME_SECONDS = 5.0
+"""How often a server that hears by a queue of its own looks for the shared one."""
 MESSAGE_TTL_MS = 60 * 1000
 """A heartbeat that waited longer has a successor, and would only make a dead squid look alive."""
+QUEUE_ARGUMENTS = {"x-message-ttl": MESSAGE_TTL_MS, "x-max-length": 1_000_000}
+NOT_FOUND, PRECONDITION_FAILED = 404, 406
+"""Reply codes (AMQP 0-9-1 §1.2)."""
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +115,15 @@ class RabbitMQIntake:
 
     def _consume(self, parameters: pika.ConnectionParameters) -> None:
         with pika.BlockingConnection(parameters) as connection:
-            channel = self._channel(connection)
-            queue = self._declare_queue(channel)
+            self._declare_exchange(connection)
+            queue = self._shared(connection) or self._own(connection)
+            stands_in = self._shared_queue not in (None, queue)
+            if stands_in:
+                log.warning(
+                    "%s is on a node that is down: each server hears all meanwhile", self._shared_queue
+                )
+            look = time.monotonic() + HOME_SECONDS
+            channel = connection.channel()
             channel.basic_qos(prefetch_count=PREFETCH)
             for bodies, tag in self._batches(channel, queue):
                 self._consuming(queue, parameters)
@@ -117,24 +133,34 @@ class RabbitMQIntake:
                     return
                 if bodies:
                     channel.basic_ack(tag, multiple=True)
+                if stands_in and len(bodies) < BATCH and time.monotonic() >= look:
+                    if self._shared(connection):
+                        return
+                    look = time.monotonic() + HOME_SECONDS
             raise Unavailable("the queue is gone")
 
     def _batches(self, channel: BlockingChannel, queue: str) -> Iterator[tuple[Sequence[bytes], int]]:
-        """Batches of messages with the last one's delivery tag; an empty one when a moment brought none."""
-        bodies: list[bytes] = []
-        tag, due = 0, 0.0
+        """What has come, up to BATCH messages at a time, with the last one's delivery tag; an empty batch
+        when a moment brought none. Ends when the queue is gone.
+        """
+        waiting: list[tuple[int, bytes]] = []
+        cancelled: list[object] = []
+        channel.add_on_cancel_callback(cancelled.append)
+        channel.basic_consume(
+            queue,
+            lambda _channel, method, _properties, body: waiting.append((method.delivery_tag or 0, body)),
+        )
         try:
-            for method, _, body in channel.consume(queue, inactivity_timeout=BATCH_SECONDS):
-                if method is not None:
-                    due = due if bodies else time.monotonic() + BATCH_SECONDS
-                    bodies.append(body or b"")
-                    tag = method.delivery_tag or 0
-                if method is None or len(bodies) >= BATCH or time.monotonic() >= due:
-                    yield bodies, tag
-                    bodies = []
+            while not cancelled:
+                channel.connection.process_data_events(BATCH_SECONDS)
+                if not waiting:
+                    yield [], 0
+                while waiting:
+                    batch, waiting[:] = waiting[:BATCH], waiting[BATCH:]
+                    yield [body for _, body in batch], batch[-1][0]
         except pika.exceptions.AMQPError:
-            if bodies:  # a broker that was killed, or a queue of our own, does not deliver them again
-                self._reception.take(bodies)
+            if waiting:  # a broker that was killed, or a queue of our own, does not deliver them again
+                self._reception.take([body for _, body in waiting])
             raise
 
     def _consuming(self, queue: str, parameters: pika.ConnectionParameters) -> None:
@@ -158,24 +184,38 @@ class RabbitMQIntake:
                 self._told.clear()
                 return
 
-    def _channel(self, connection: pika.BlockingConnection) -> BlockingChannel:
-        channel = connection.channel()
+    def _declare_exchange(self, connection: pika.BlockingConnection) -> None:
         try:
-            channel.exchange_declare(self._exchange, EXCHANGE_TYPE)
+            connection.channel().exchange_declare(self._exchange, EXCHANGE_TYPE)
         except pika.exceptions.ChannelClosedByBroker as error:
-            if error.reply_code != 406:
+            if error.reply_code != PRECONDITION_FAILED:
                 raise
             log.info("exchange %s exists in another form; taking it as it is", self._exchange)
-            channel = connection.channel()
-            channel.exchange_declare(self._exchange, passive=True)
-        return channel
+            connection.channel().exchange_declare(self._exchange, passive=True)
 
-    def _declare_queue(self, channel: BlockingChannel) -> str:
-        arguments = {"x-message-ttl": MESSAGE_TTL_MS, "x-max-length": 1_000_000}
-        if self._shared_queue:
-            arguments["x-expires"] = QUEUE_EXPIRES_MS
-            name = channel.queue_declare(self._shared_queue, durable=True, arguments=arguments).method.queue
-        else:
-            name = channel.queue_declare("", exclusive=True, arguments=arguments).method.queue
+    def _shared(self, connection: pika.BlockingConnection) -> str | None:
+        """The queue that servers share, ready for use; None without one, or while its node is down."""
+        if self._shared_queue is None:
+            return None
+        channel, arguments = connection.channel(), QUEUE_ARGUMENTS | {"x-expires": QUEUE_EXPIRES_MS}
+        try:
+            channel.queue_declare(self._shared_queue, durable=True, arguments=arguments)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            if error.reply_code == NOT_FOUND:
+                return None
+            if error.reply_code != PRECONDITION_FAILED:
+                raise
+            log.info("queue %s exists in another form; taking it as it is", self._shared_queue)
+            channel = connection.channel()
+            channel.queue_declare(self._shared_queue, passive=True)
+        channel.queue_bind(self._shared_queue, self._exchange, routing_key="#")
+        channel.close()
+        return self._shared_queue
+
+    def _own(self, connection: pika.BlockingConnection) -> str:
+        """A queue that ends with the connection."""
+        channel = connection.channel()
+        name = channel.queue_declare("", exclusive=True, arguments=QUEUE_ARGUMENTS).method.queue
         channel.queue_bind(name, self._exchange, routing_key="#")
+        channel.close()
         return name

@@ -9,9 +9,11 @@ from dataclasses import replace
 from shoal_server.registry import Changes, Event, EventKind, Mark
 from shoal_server.reports import Report
 from shoal_server.squid import Squid, Verification
+from shoal_server.stores.history_memory import EventLog
 
-MAX_EVENTS = 10_000
+MAX_EVENTS = 100_000
 MAX_CHANGES = 10_000
+FAREWELL_SECONDS = 120
 LIFE = "memory"
 
 
@@ -23,9 +25,10 @@ class MemoryStore:
         self._version = 0
         self._squids: dict[str, Squid] = {}
         self._ids: dict[str, str] = {}
-        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._events = self.log = EventLog(MAX_EVENTS)
         self._drained: set[str] = set()
         self._claims: dict[str, float] = {}
+        self._farewells: dict[str, tuple[float, float]] = {}
         self._report: Report | None = None
         self._changes: deque[Sequence[str]] = deque(maxlen=MAX_CHANGES)
 
@@ -57,6 +60,16 @@ class MemoryStore:
     def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
         with self._lock:
             return {uuid: self._ids[uuid] for uuid in uuids if uuid in self._ids}
+
+    def farewells(self, uuids: Iterable[str]) -> Mapping[str, float]:
+        with self._lock:
+            return {uuid: self._farewells[uuid][0] for uuid in uuids if uuid in self._farewells}
+
+    def put_farewells(self, said: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        with self._lock:
+            kept = {uuid: one for uuid, one in self._farewells.items() if one[1] > now}
+            self._farewells = kept | {uuid: (at, now + FAREWELL_SECONDS) for uuid, at in said.items()}
 
     def put(self, squids: Sequence[Squid], gone: Sequence[str], events: Sequence[Event]) -> None:
         with self._lock:

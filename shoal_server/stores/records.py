@@ -17,6 +17,8 @@ class _Kept(msgspec.Struct):
     beat: Heartbeat
     created: float
     load: float
+    pressure: float = 0.0
+    settled: float | None = None
 
 
 _kept = msgspec.json.Decoder(_Kept)
@@ -26,7 +28,8 @@ _encoder = msgspec.json.Encoder()
 
 def beat_record(squid: Squid) -> str:
     """What heartbeats say of a squid, and since when it is known."""
-    return _encoder.encode(_Kept(squid.beat, squid.created, squid.load)).decode()
+    kept = _Kept(squid.beat, squid.created, squid.load, squid.pressure, squid.settled)
+    return _encoder.encode(kept).decode()
 
 
 def check_record(verification: Verification) -> str:
@@ -41,4 +44,4 @@ def squid_from(beat: str, seen: float, check: str | None, *, drained: bool) -> S
     """
     kept = _kept.decode(beat)
     verification = _verification.decode(check) if check else Verification()
-    return Squid(kept.beat, kept.created, seen, kept.load, verification, drained)
+    return Squid(kept.beat, kept.created, seen, kept.load, verification, drained, kept.pressure, kept.settled)

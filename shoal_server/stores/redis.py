@@ -7,8 +7,9 @@ Keys, all with the hash tag `{shoal}` so that a Redis Cluster keeps them on one 
 - `{shoal}:checks`  hash, squid id -> JSON of its verification (written by verifiers alone)
 - `{shoal}:reports` hash, server process -> JSON of its last report
 - `{shoal}:drained` set of the ids that an operator is draining
-- `{shoal}:uuid:UUID` agent uuid -> squid id, for an hour after it was last heard
-- `{shoal}:events`  stream of at most about 10 000 events
+- `{shoal}:uuid:HOUR` hash, agent uuid -> squid id, of those heard in that hour; kept for an hour more
+- `{shoal}:left:UUID` agent uuid -> its own clock's time of its goodbye, for two minutes
+- `{shoal}:events`  stream of at most about 100 000 events; see `history_redis`
 - `{shoal}:version` counter of writes; `{shoal}:life` a random name of this data set
 - `{shoal}:changes` stream of at most about 10 000 entries, one a write: the ids that it touched
 - `{shoal}:lock:NAME` locks
@@ -19,7 +20,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
@@ -32,9 +33,11 @@ from shoal_server.squid import Squid, Verification
 from shoal_server.stores.records import beat_record, check_record, squid_from
 from shoal_server.stores.redis_url import check, connect
 
-MAX_EVENTS = 10_000
+MAX_EVENTS = 100_000
 MAX_CHANGES = 10_000
+PART = 1000
 UUID_SECONDS = 3600
+FAREWELL_SECONDS = 120
 REPORT_KEPT_SECONDS = 3600
 COMPARE_SECONDS = 2.0
 
@@ -105,6 +108,7 @@ class RedisStore:
         self._events, self._version, self._life = f"{prefix}:events", f"{prefix}:version", f"{prefix}:life"
         self._uuid, self._lock, self._drained = f"{prefix}:uuid:", f"{prefix}:lock:", f"{prefix}:drained"
         self._reports, self._changes = f"{prefix}:reports", f"{prefix}:changes"
+        self._left = f"{prefix}:left:"
         self._holder = secrets.token_hex(8)
         self._clock: Callable[[], float] = time.time
         self._compare_at = 0.0
@@ -153,26 +157,24 @@ class RedisStore:
         return Changes(mark, list(known.values()), [key for key in ids if key not in known])
 
     def _everything(self) -> Changes:
+        """What is written meanwhile comes once more, by the feed."""
         self._redis.set(self._life, secrets.token_hex(8), nx=True)
         pipe = self._redis.pipeline(transaction=True)
         pipe.mget([self._life, self._version])
         pipe.xrevrange(self._changes, count=1)
-        self._ask_for_all(pipe)
-        (life, count), newest, *records = pipe.execute()
+        (life, count), newest = pipe.execute()
         mark = Mark(str(life), int(count or 0), newest[0][0] if newest else "0-0")
-        return Changes(mark, _all(*records), whole=True)
+        return Changes(mark, self._all(), whole=True)
 
     @_translated
     def squids(self) -> list[Squid]:
-        pipe = self._redis.pipeline(transaction=True)
-        self._ask_for_all(pipe)
-        return _all(*pipe.execute())
+        return self._all()
 
-    def _ask_for_all(self, pipe: Any) -> None:
-        pipe.hgetall(self._beats)
-        pipe.zrange(self._seen, 0, -1, withscores=True)
-        pipe.hgetall(self._checks)
-        pipe.smembers(self._drained)
+    def _all(self) -> list[Squid]:
+        """A part at a time, so that other commands come between, and memory for all at once is not needed."""
+        ids: Any = self._redis.zrange(self._seen, 0, -1)
+        parts = (self.get(ids[first : first + PART]) for first in range(0, len(ids), PART))
+        return [squid for part in parts for squid in part.values()]
 
     @_translated
     def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
@@ -191,8 +193,31 @@ class RedisStore:
     @_translated
     def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
         names = list(uuids)
-        found: Sequence[Any] = self._redis.mget([self._uuid + name for name in names]) if names else []
-        return {uuid: key for uuid, key in zip(names, found, strict=True) if key}
+        if not names:
+            return {}
+        now = time.time()
+        pipe = self._redis.pipeline(transaction=False)
+        for hour in (now - UUID_SECONDS, now):
+            pipe.hmget(self._agents(hour), names)
+        found = [dict(zip(names, keys, strict=True)) for keys in pipe.execute()]
+        return {name: key for name in names if (key := found[1][name] or found[0][name])}
+
+    def _agents(self, at: float) -> str:
+        """Where agents of that hour are noted; a key that is not written any more ends by itself."""
+        return f"{self._uuid}{int(at // UUID_SECONDS)}"
+
+    @_translated
+    def farewells(self, uuids: Iterable[str]) -> Mapping[str, float]:
+        names = list(uuids)
+        found: Sequence[Any] = self._redis.mget([self._left + name for name in names]) if names else []
+        return {uuid: float(at) for uuid, at in zip(names, found, strict=True) if at}
+
+    @_translated
+    def put_farewells(self, said: Mapping[str, float]) -> None:
+        pipe = self._redis.pipeline(transaction=True)
+        for uuid, at in said.items():
+            pipe.set(self._left + uuid, repr(at), ex=FAREWELL_SECONDS)
+        pipe.execute()
 
     @_translated
     def put(self, squids: Sequence[Squid], gone: Sequence[str], events: Sequence[Event]) -> None:
@@ -204,8 +229,10 @@ class RedisStore:
         if squids:
             pipe.hset(self._beats, mapping={squid.id: beat_record(squid) for squid in squids})
             pipe.zadd(self._seen, {squid.id: squid.seen for squid in squids})
-        for squid in squids:
-            pipe.set(self._uuid + squid.beat.uuid, squid.id, ex=UUID_SECONDS)
+        if squids:
+            agents = self._agents(time.time())
+            pipe.hset(agents, mapping={squid.beat.uuid: squid.id for squid in squids})
+            pipe.expire(agents, 2 * UUID_SECONDS)
         for event in events:
             pipe.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
         self._count(pipe, [*gone, *(squid.id for squid in squids)])
@@ -254,7 +281,7 @@ class RedisStore:
     @_translated
     def reports(self) -> list[Report]:
         found: Any = self._redis.hgetall(self._reports)
-        reports = [Report(**json.loads(text)) for text in found.values()]
+        reports = [Report.read(json.loads(text)) for text in found.values()]
         newest = max((report.at for report in reports), default=0.0)
         old = [report.server for report in reports if report.at < newest - REPORT_KEPT_SECONDS]
         if old:
@@ -284,16 +311,6 @@ class RedisStore:
         ahead = answer[0] + answer[1] / 1e6 - (before + after) / 2
         self._clock = lambda: time.monotonic() + ahead
         self._compare_at = after + COMPARE_SECONDS
-
-
-def _all(
-    beats: Mapping[str, str],
-    seen: Sequence[tuple[str, float]],
-    checks: Mapping[str, str],
-    drained: Collection[str],
-) -> list[Squid]:
-    rows = ((key, beats[key], at, checks.get(key), key in drained) for key, at in seen if key in beats)
-    return [squid for row in rows if (squid := _read(*row))]
 
 
 def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) -> Squid | None:

@@ -1,8 +1,11 @@
 """How a store's URL becomes a Redis client: one server, sentinels, or a cluster.
 
 - `redis://user:password@host:6379/0`, `rediss://…` with TLS, `unix:///path`
-- `redis+sentinel://user:password@host:26379,host:26379/NAME/0` (also `rediss+sentinel`): the master NAME
+- `redis+sentinel://user:password@host:26379,host:26379/NAME/0` (also `rediss+sentinel`: TLS to the sentinels
+  and to the master): the master NAME
 - `redis+cluster://user:password@host:6379` (also `rediss+cluster`)
+
+All take redis-py's options behind a `?`, such as `ssl_ca_certs=/etc/ssl/our-authority.pem`.
 """
 
 from collections.abc import Mapping
@@ -11,6 +14,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -27,6 +31,7 @@ def check(url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme.endswith("+sentinel"):
             _sentinels(parts)
+            (redis.SSLConnection if _is_secure(parts) else redis.Connection)(**_asked_for(parts))
         elif parts.scheme.endswith("+cluster"):
             HostPort.parse(parts.netloc.rpartition("@")[2], 6379)
         else:
@@ -37,28 +42,42 @@ def check(url: str) -> None:
         raise SettingsError([f"[store] url: {redacted(url)}: {error}"]) from None
 
 
-def connect(url: str) -> redis.Redis:
-    """A client of the servers that `url` names; raises redis.RedisError when a cluster is away."""
+def connect(url: str, *, seconds: float = ANSWER_SECONDS, binary: bool = False) -> redis.Redis:
+    """A client of the servers that `url` names; raises redis.RedisError when a cluster is away.
+
+    A command may take `seconds`; answers are text, or bytes with `binary`.
+    """
+    options = _options(seconds, binary=binary)
     parts = urlsplit(url)
     if parts.scheme.endswith("+sentinel"):
         hosts, name, database = _sentinels(parts)
         places = [(place.host, place.port) for place in hosts]
-        secure = parts.scheme.startswith("rediss")
-        sentinel: Any = Sentinel(places, sentinel_kwargs=_options(), **_options())  # type: ignore[no-untyped-call]
-        master: redis.Redis = sentinel.master_for(name, db=database, ssl=secure, **_login(parts))
+        common = {**options, **_asked_for(parts), "ssl": _is_secure(parts)}
+        sentinel: Any = Sentinel(places, sentinel_kwargs=common)  # type: ignore[no-untyped-call]
+        master: redis.Redis = sentinel.master_for(name, db=database, **common, **_login(parts))
         return master
     if parts.scheme.endswith("+cluster"):
-        cluster: Any = redis.RedisCluster.from_url(url.replace("+cluster", "", 1), **_options())
+        cluster: Any = redis.RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
         return cluster  # type: ignore[no-any-return]  # it has the commands, and no common type with Redis
-    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **_options())
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 1), **options)
 
 
-def _options() -> Mapping[str, Any]:
+def _options(seconds: float, *, binary: bool) -> Mapping[str, Any]:
     return {
-        "decode_responses": True,
-        "socket_timeout": ANSWER_SECONDS,
-        "socket_connect_timeout": ANSWER_SECONDS,
+        "decode_responses": not binary,
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
     }
+
+
+def _is_secure(parts: SplitResult) -> bool:
+    return parts.scheme.startswith("rediss")
+
+
+def _asked_for(parts: SplitResult) -> Mapping[str, Any]:
+    """The options behind the `?`, each of its type; those of its place are in the URL before it."""
+    options = parse_url(f"redis://host/?{parts.query}")  # type: ignore[no-untyped-call]
+    return {name: value for name, value in options.items() if name not in ("host", "port", "db")}
 
 
 def _login(parts: SplitResult) -> Mapping[str, str]:

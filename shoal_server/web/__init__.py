@@ -1,10 +1,28 @@
 """The HTTP door: what is asked becomes a lookup, what is found becomes an answer in the form asked for."""
 
+from typing import TYPE_CHECKING
+
 from flask import Flask, Response
 
 from shoal_common.version import VERSION
-from shoal_server.web import api, explain, health, legacy, metrics, operator, pages, wpad
+from shoal_server.web import (
+    api,
+    counting,
+    explain,
+    flatlist,
+    health,
+    legacy,
+    metrics,
+    pages,
+    problems,
+    squid_page,
+    wpad,
+)
 from shoal_server.web.backend import Backend
+from shoal_server.web.fast import FastPath
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -13,12 +31,23 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
+MOST_BYTES = 16 * 1024
+"""No request has a longer body."""
+
+
+def application(backend: Backend) -> "WSGIApplication":
+    """The application that is served: plain lookups in front of the framework, which does the rest."""
+    return FastPath(create_app(backend).wsgi_app, backend)
+
 
 def create_app(backend: Backend) -> Flask:
-    """The WSGI application."""
+    """The pages and answers by the framework."""
     app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
+    counting.install(app, backend)
+    problems.install(app)
     app.jinja_env.globals["version"] = VERSION
-    for door in (legacy, wpad, api, pages, explain, health, metrics, operator):
+    for door in (legacy, wpad, flatlist, api, pages, squid_page, explain, health, metrics):
         app.register_blueprint(door.blueprint(backend))
 
     @app.after_request

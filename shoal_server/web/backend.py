@@ -1,17 +1,21 @@
 """What every page and answer is made from, and who is asking."""
 
+import functools
 import hmac
 import ipaddress
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from flask import Request
 
+from shoal_server.history import History
 from shoal_server.lookup import Lookup
 from shoal_server.reports import Reporter
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules
+from shoal_server.web.counts import LookupCounts
 
 MOST_KEPT_TEXT = 1000
 
@@ -22,11 +26,33 @@ class Drain(Protocol):
     def __call__(self, squid_id: str, *, drained: bool, reason: str, now: float) -> None: ...
 
 
+class Forget(Protocol):
+    """`Registry.forget`."""
+
+    def __call__(self, squid_id: str, *, reason: str, now: float) -> None: ...
+
+
+@dataclass(slots=True)
+class Ending:
+    """Knows whether the server is ending: `stop` is what ends it, once it runs."""
+
+    stop: threading.Event | None = None
+
+    def __bool__(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
+
+
+def _unknown() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """What the pages and answers are made from.
 
-    Without an `operator_token` nothing can be changed.
+    Without an `operator_token` nothing can be changed. `geoip_built` tells when the oldest GeoIP database in
+    use was made (seconds since 1970; None: there is none), `located` whether the place of an address is
+    known, and `attributions` what the licences of the databases demand to be shown.
     """
 
     lookup: Lookup
@@ -34,8 +60,22 @@ class Backend:
     liveness: LivenessRules
     reporter: Reporter
     drain: Drain
+    forget: Forget
+    history: History
+    counts: LookupCounts = field(default_factory=LookupCounts)
+    ending: Ending = field(default_factory=Ending)
+    geoip_built: Callable[[], float | None] = _unknown
+    located: Callable[[str], bool] = bool
+    attributions: Callable[[], Sequence[str]] = tuple
     trusted_proxies: Sequence[str] = ()
     operator_token: str = ""
+
+    @property
+    def readiness(self) -> str:
+        """`ready` for requests; or `starting` until the store was read once, or `draining` before the end."""
+        if self.ending:
+            return "draining"
+        return "ready" if self.keeper.followed else "starting"
 
     @property
     def state(self) -> str:
@@ -54,16 +94,25 @@ def requester_address(request: Request, trusted: Sequence[str]) -> str:
     X-Forwarded-For is believed from trusted proxies alone, and read from the right: the first
     address that is no trusted proxy is the requester. Everything further left he may have made up.
     """
-    address = plain_address(request.remote_addr or "0.0.0.0")  # noqa: S104 - what WSGI leaves empty is nobody's
-    networks = [ipaddress.ip_network(network) for network in trusted]
-    for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-        if not any(ipaddress.ip_address(address) in network for network in networks):
+    return forwarded_for(request.remote_addr, request.headers.get("X-Forwarded-For", ""), trusted)
+
+
+def forwarded_for(peer: str | None, hops: str, trusted: Sequence[str]) -> str:
+    """`requester_address` of a connection's peer and its X-Forwarded-For header."""
+    address = plain_address(peer or "0.0.0.0")  # noqa: S104 - what WSGI leaves empty is nobody's
+    for hop in reversed(hops.split(",")) if trusted else ():
+        if not _is_trusted(address, tuple(trusted)):
             break
         try:
             address = plain_address(hop.strip())
         except ValueError:
             break
     return address
+
+
+@functools.lru_cache(4096)
+def _is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(network) for network in trusted)
 
 
 def is_operator(request: Request, token: str) -> bool:

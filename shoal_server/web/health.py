@@ -1,4 +1,8 @@
-"""`/healthz`: is the process well, and what does it lack?"""
+"""`/healthz`: is the process well, and what does it lack? `/readyz`: are requests to be sent to it?
+
+A balancer asks for readiness; whoever would restart a process that hangs asks for health. They differ
+where a restart would not help: at the beginning, until the store was read once, and at the end.
+"""
 
 from flask import Blueprint, Response, jsonify
 
@@ -22,5 +26,13 @@ def blueprint(backend: Backend) -> Blueprint:
             squids=len(backend.keeper.current.listed),
             heartbeats=dict(backend.reporter.heartbeats),
         )
+
+    @routes.get("/readyz")
+    def readyz() -> Response:
+        """503 before the store was read for the first time, and from when the server is told to end."""
+        response = jsonify(status=backend.readiness)
+        response.status_code = 200 if backend.readiness == "ready" else 503
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
     return routes

@@ -1,9 +1,10 @@
-"""The answers that deployed clients read: `/nearest` and its kin, and `/all`.
+"""The answers that deployed clients read: `/nearest` and its kin, `/all`, and `/external`.
 
 Routes and statuses are those of the servers before this one (docs/rest.md): the number may follow
 with or without a slash, a trailing slash is allowed, and "nothing found" is the body `null` with 200.
 """
 
+import json
 from collections.abc import Iterable
 
 from flask import Blueprint, Response, request
@@ -12,11 +13,12 @@ from shoal_common.heartbeat import Upstream
 from shoal_common.listing import ListedCache, encode
 from shoal_server.lookup import ANY_TYPE, SQUIDS
 from shoal_server.ranking import Ranked
-from shoal_server.snapshot import Listed
-from shoal_server.squid import Reach
+from shoal_server.squid import Listed, Reach
 from shoal_server.web.backend import Backend, endpoints_in_use, requester_address
 
 DEFAULT_COUNT = 5
+MOST = 50
+"""More than anybody can use; who asks for more gets these."""
 
 SERVICES = {
     "nearest": (Upstream.BOTH, SQUIDS),
@@ -34,7 +36,7 @@ def blueprint(backend: Backend) -> Blueprint:
         service, types = SERVICES[name]
         address = requester_address(request, backend.trusted_proxies)
         told = backend.lookup.nearest(
-            address, service, types, endpoints_in_use(request), count=count, ipv4=True
+            address, service, types, endpoints_in_use(request), count=min(count, MOST), ipv4=True
         )
         return _json(backend, (listed_cache(one.listed, local=one.local, ranked=one) for one in told))
 
@@ -45,6 +47,12 @@ def blueprint(backend: Backend) -> Blueprint:
             listed_cache(listed, local=local) for listed, local in found if _has_ipv4(listed, local=local)
         )
         return _json(backend, told)
+
+    @routes.get("/external")
+    def external() -> Response:
+        """Clients 0.1 ask how the outside sees them."""
+        address = requester_address(request, backend.trusted_proxies)
+        return Response(json.dumps({"external_ip": address}), mimetype="application/json")
 
     for name in SERVICES:
         for rule in (f"/{name}", f"/{name}<int:count>", f"/{name}/<int:count>"):

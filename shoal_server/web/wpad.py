@@ -1,40 +1,148 @@
-"""`/wpad.dat`: the PAC file in the form that CVMFS, Frontier and WLCG's clients read.
+"""`/wpad.dat` and `/proxy.pac`: PAC files, in the form that CVMFS, Frontier and WLCG's clients read, and
+in the one that browsers read.
 
-`PROXY http://host:port` is what all versions of those clients accept; browsers want it without the
+`PROXY http://host:port` is what all versions of the former accept; browsers want it without the
 scheme. Addresses stand for names: an address is what was verified, and a name is whatever the
-heartbeat claimed.
+heartbeat claimed. A Varnish is no forward proxy, so none is listed, whatever the service.
 """
 
-from flask import Blueprint, Response, request
+import functools
+import ipaddress
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from http import HTTPStatus
 
-from shoal_common.hosts import HostPort
-from shoal_server.ranking import Ranked
-from shoal_server.web.backend import Backend, requester_address
-from shoal_server.web.legacy import SERVICES, usable
+from flask import Blueprint, Response, request
+from msgspec import UNSET, Struct, UnsetType
+
+from shoal_common.heartbeat import Upstream
+from shoal_common.hosts import HostPort, is_host_name
+from shoal_server.lookup import SQUIDS
+from shoal_server.ranking import Ranked, first
+from shoal_server.web.backend import Backend, is_operator, requester_address
+from shoal_server.web.legacy import usable
+from shoal_server.web.parameters import Address, YesNo, read
+from shoal_server.web.problems import BadQueryError
 
 MOST = 10
 MIMETYPE = "application/x-ns-proxy-autoconfig"
+CACHE = "private, max-age=60"
+"""Private: each requester has an answer of its own."""
+CVMFS_URLS = "*/cvmfs/*"
+"""CVMFS asks for URL/.cvmfspublished of its first Stratum 1, Frontier for its first server URL."""
+
+
+class Form(StrEnum):
+    """How a proxy is written: `PROXY http://host:port`, or `PROXY host:port`."""
+
+    WLCG = "wlcg"
+    BROWSER = "browser"
+
+
+class Empty(StrEnum):
+    """What is answered where no squid will do: DIRECT, NONE, or status 400, after which WLCG's clients
+    try their next PAC URL."""
+
+    DIRECT = "direct"
+    NONE = "none"
+    ERROR = "error"
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """How somebody wants his PAC file; `ip` is about whom he asks, his own address if empty.
+
+    Without a service all squids that serve either are in one list, as deployed servers have it; with
+    `both` the file tells CVMFS's URLs from all others. `direct`: whether DIRECT ends the list. `empty`
+    is DIRECT unless that was refused, then NONE.
+    """
+
+    ip: Address | UnsetType = UNSET
+    service: Upstream | UnsetType = UNSET
+    form: Form = Form.WLCG
+    direct: YesNo = YesNo.YES
+    empty: Empty | UnsetType = UNSET
+
+    @property
+    def nothing(self) -> Empty:
+        """What is said where no squid will do."""
+        return self.empty or (Empty.DIRECT if self.direct is YesNo.YES else Empty.NONE)
+
+
+PLAIN = Wish()
 
 
 def blueprint(backend: Backend) -> Blueprint:
     routes = Blueprint("wpad", __name__)
-
-    @routes.get("/wpad.dat")
-    def wpad() -> Response:
-        service, types = SERVICES["nearest"]
-        ranked = backend.lookup.nearest(requester_address(request, backend.trusted_proxies), service, types)
-        return Response(pac([_proxy(one) for one in usable(ranked)[:MOST]]), mimetype=MIMETYPE)
-
+    for path, form in (("/wpad.dat", Form.WLCG), ("/proxy.pac", Form.BROWSER)):
+        view = functools.partial(_reply, backend, form)
+        for rule in (path, f"{path}/<any(cvmfs, frontier, both):service>"):
+            routes.add_url_rule(rule, path[1:].partition(".")[0], view)
     return routes
 
 
-def pac(proxies: list[HostPort]) -> str:
-    """The text of deployed servers to the byte: no blank between proxies, one before DIRECT."""
-    chain = "".join(f"PROXY http://{proxy};" for proxy in proxies)
-    return f'function FindProxyForURL(url, host)\n{{\n    return "{chain}{" " if chain else ""}DIRECT";\n}}\n'
+def pac(proxies: Sequence[HostPort], wish: Wish = PLAIN) -> str:
+    """One list for every URL; by default the text of deployed servers to the byte."""
+    return pac_by_service([proxies], wish)
 
 
-def _proxy(one: Ranked) -> HostPort:
+def pac_by_service(lists: Sequence[Sequence[HostPort]], wish: Wish) -> str:
+    """One list for every URL, or one for CVMFS's URLs and one for all others."""
+    chains = list(dict.fromkeys(_chain(proxies, wish) for proxies in lists))
+    fork = f'    if (shExpMatch(url, "{CVMFS_URLS}")) return {chains[0]};\n' if len(chains) > 1 else ""
+    return f"function FindProxyForURL(url, host)\n{{\n{fork}    return {chains[-1]};\n}}\n"
+
+
+def _chain(proxies: Sequence[HostPort], wish: Wish) -> str:
+    """A list as a string of JavaScript: no blank between proxies of WLCG's form, one before DIRECT."""
+    wlcg = wish.form is Form.WLCG
+    named = [f"PROXY {'http://' if wlcg else ''}{proxy}" for proxy in proxies if _is_inert(proxy)]
+    joined = (";" if wlcg else "; ").join(named)
+    if not joined:
+        return '"DIRECT"' if wish.nothing is Empty.DIRECT else '"NONE"'
+    return json.dumps(f"{joined}; DIRECT" if wish.direct is YesNo.YES else joined)
+
+
+def _is_inert(proxy: HostPort) -> bool:
+    """Whether it is a host and nothing else: what came in was validated, and this is the last door."""
+    try:
+        return "%" not in str(ipaddress.ip_address(proxy.host))
+    except ValueError:
+        return is_host_name(proxy.host)
+
+
+def _reply(backend: Backend, form: Form, **path: str) -> Response:
+    own = requester_address(request, backend.trusted_proxies)
+    known = {name: text for name, text in request.args.items() if name in Wish.__struct_fields__}
+    try:
+        wish = read(Wish, {"form": form.value, **known, **path})
+    except BadQueryError as error:
+        return _refusal(str(error))
+    services = (Upstream.CVMFS, Upstream.FRONTIER) if wish.service is Upstream.BOTH else (wish.service,)
+    lists = [_proxies(backend, own, wish.ip, service or Upstream.BOTH) for service in services]
+    if wish.nothing is Empty.ERROR and not any(lists):
+        return _refusal(f"there is no squid for {wish.ip or own}")
+    text = pac_by_service(lists, wish)
+    return Response(text, mimetype=MIMETYPE, headers={"Cache-Control": CACHE})
+
+
+def _refusal(reason: str) -> Response:
+    """As WLCG's servers say it."""
+    return Response(f"Bad Request: {reason}\n", HTTPStatus.BAD_REQUEST, mimetype="text/plain")
+
+
+def _proxies(backend: Backend, own: str, other: Address | UnsetType, service: Upstream) -> list[HostPort]:
+    """The squids for a requester; who asks about another address learns what it may know itself."""
+    if other:
+        asker = None if is_operator(request, backend.operator_token) else own
+        found = backend.lookup.explain(other, asker, service, SQUIDS)
+        able = found.ranked if ":" in other else usable(found.ranked)
+        return [_proxy(one, inside=one.squid.id in found.open_to_asker) for one in first(able, MOST)]
+    told = backend.lookup.nearest(own, service, SQUIDS, count=MOST, ipv4=":" not in own)
+    return [_proxy(one, inside=True) for one in told]
+
+
+def _proxy(one: Ranked, *, inside: bool) -> HostPort:
     """Its own site reaches a squid by the inside address, which may be the only one that works there."""
-    inside = one.squid.beat.private_ip if one.local else None
-    return HostPort(inside or one.squid.address, one.squid.beat.port)
+    private = one.squid.beat.private_ip if inside and one.local else None
+    return HostPort(private or one.squid.address, one.squid.beat.port)

@@ -1,250 +1,299 @@
-"""The status page in a real browser: it shows, keeps itself fresh, and asks nobody but its own server."""
+"""The status page in a real browser: it shows, sorts, narrows and keeps itself fresh."""
 
-import os
-import shutil
-import signal
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
-from shoal_common.heartbeat import AgentState, CacheType, Upstream
 from shoal_server.squid import Reach, Squid, Verification
-from shoal_server.stores.memory import MemoryStore
-from shoal_server.stores.statefile import StateFile
-from testbed.process import ROOT, Missing
-from tests.fakes import beat, squid
-from tests.server.process import ServerProcess, amqp_url, publish
+from tests.browser import world
+from tests.browser.conftest import Open, Visits
+from tests.fakes import NOW
+from tests.server.site import Site
 
-ARTIFACTS = ROOT / "artifacts"
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking"]
-PHONE = {"width": 390, "height": 844}
-LOCATIONS = """\
-network,site,latitude,longitude,city,country_code
-192.0.2.0/26,uvic,48.46,-123.31,Victoria,CA
-192.0.2.64/26,cern,46.23,6.05,Geneva,CH
-192.0.2.128/26,desy,53.57,9.88,Hamburg,DE
-127.0.0.0/8,desy,53.57,9.88,Hamburg,DE
-"""
+ALL = 40
+"""Of forty-two squids two serve their own sites alone, and a stranger does not see them."""
+HOSTILE = "<img src=x onerror=\"document.title='hacked'\">\"'</svg><script>alert(1)</script>"
 
-# The ratio of the luminances of text and what lies behind it (WCAG 2.1, contrast ratio).
-CONTRASTS = """() => {
-  const numbers = text => text.match(/[\\d.]+/g).map(Number);
-  const luminance = colour => {
-    const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-    const [r, g, b] = colour.map(v => linear(v / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = element => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = numbers(getComputedStyle(e).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour.slice(0, 3);
-    }
-    return [255, 255, 255];
-  };
-  const worst = {};
-  for (const element of document.querySelectorAll("#live *")) {
-    if (![...element.childNodes].some(node => node.nodeType === 3 && node.data.trim())) continue;
-    if (element.closest("meter")) continue;
-    const [a, b] = [numbers(getComputedStyle(element).color).slice(0, 3), behind(element)].map(luminance);
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) worst[element.outerHTML.slice(0, 80)] = ratio;
-  }
-  return worst;
+FIRST_SEEN = """() => {
+  const first = [...document.querySelectorAll("tbody tr")].find(row => row.getBoundingClientRect().top > 0);
+  return [first.dataset.key, Math.round(first.getBoundingClientRect().top)];
 }"""
 
 
-def _chromium() -> str:
-    """The browser's path; without one the test is skipped, or under CI=true fails."""
-    path = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if path:
-        return path
-    reason = str(Missing("chromium", "chromium"))
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+def names(page: Page) -> Locator:
+    return page.locator("tbody th a")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = _chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
+def row(page: Page, name: str) -> Locator:
+    return page.get_by_role("row").filter(has_text=name)
 
 
-def various(now: float) -> list[Squid]:
-    """One squid of each kind that the page tells apart."""
-    good = Verification(Reach.GLOBAL, "served the object", now, now + 300)
-
-    def one(n: int, name: str, check: Verification = good, **changes: Any) -> Squid:
-        seen = now - n % 29
-        own = {"hostname": name, "public_ip": f"192.0.2.{n}", "uuid": f"{n}", "timestamp": seen}
-        return replace(squid(check, **(own | changes)), created=now - 9000 * n, seen=seen)
-
-    failed = Verification(Reach.FAILED, "connection refused by 192.0.2.70:3128", now, now + 60, 3)
-    local = Verification(Reach.LOCAL, "it refuses us: 403 ERR_ACCESS_DENIED", now, now + 300)
-    varnish: dict[str, Any] = {"cache_type": CacheType.VARNISH, "upstream": Upstream.CVMFS}
-    return [
-        one(1, "squid-01.cloud.uvic.example.org", agent="shoal-2.0.0", load=14_000.0),
-        one(2, "squid-02.cloud.uvic.example.org", agent="shoal-2.0.0", load=93_000.0),
-        one(66, "ca-proxy-atlas.cern.example.org", load=51_000.0, max_load=1_250_000.0),
-        one(70, "vm-7f3a.cern.example.org", failed, load=0.0),
-        one(130, "cache.desy.example.org", local, load=2_500.0),
-        one(131, "varnish.desy.example.org", load=30_000.0, **varnish),
-        one(132, "clock.desy.example.org", timestamp=now - 3 * 3600, upstream=Upstream.FRONTIER),
-        one(200, "x" * 60 + "." + "long-label." * 15 + "example.org", Verification()),
-        one(201, "leaving.example.org", state=AgentState.DRAINING),
-        replace(one(202, "quiet.example.org", timestamp=now - 100), seen=now - 100),
-    ]
+def test_the_page_tells_at_a_glance_whether_the_world_is_well(visit: Open, steady: str) -> None:
+    page = visit(steady)
+    expect(page).to_have_title("Shoal: 40 squids")
+    expect(page.locator(".verdict")).to_have_text("All is well: 36 of 40 squids serve; 2 fail or are silent.")
+    facts = page.get_by_role("region", name="40 squids")
+    for words in ("36 verified", "1 failed", "1 silent", "connected", "working", "normal", "9 d old"):
+        expect(facts).to_contain_text(words)
+    expect(facts.get_by_role("list", name="Squids to look at")).to_contain_text("connection refused")
+    expect(page.get_by_role("link", name="DB-IP")).to_be_visible()
 
 
-def remembering(directory: Path) -> ServerProcess:
-    """A server that remembers squids of every kind."""
-    directory.mkdir()
-    (directory / "locations.csv").write_text(LOCATIONS)
-    store = MemoryStore()
-    state = StateFile(store, directory / "state")
-    for one in various(time.time()):
-        store.put([one], [], [])
-        store.put_verification(one.id, one.verification, [])
-    state.save()
-    flags = ("--verify", "no", "--store", f"memory://{directory}/state")
-    return ServerProcess(directory, *flags, "--locations", directory / "locations.csv")
+def test_a_row_tells_all_that_is_known_of_a_squid(visit: Open, steady: str) -> None:
+    cells = row(visit(steady), "squid-02.cloud.example").get_by_role("cell")
+    expect(cells).to_have_count(11)
+    told = " ".join(cells.all_inner_texts())
+    for words in (
+        "verified",
+        "AWS",
+        "Ashburn",
+        "US",
+        "AS14618",
+        "CVMFS, Frontier",
+        "93 %",
+        "122 MB/s",
+        "right",
+    ):
+        assert words in told
 
 
-@pytest.fixture(scope="module")
-def steady(services_directory: Path) -> Iterator[ServerProcess]:
-    """A server for tests that only look at it."""
-    with remembering(services_directory / "steady") as process:
-        yield process
-
-
-@pytest.fixture
-def server(new_directory: Callable[[str], Path]) -> Iterator[ServerProcess]:
-    """A server of this test's own."""
-    with remembering(new_directory("server")) as process:
-        yield process
-
-
-@dataclass
-class Visit:
-    """A page in the browser, and all that it complained of and asked for."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    asked: set[str] = field(default_factory=set)
-
-    def listen(self) -> None:
-        def console(message: ConsoleMessage) -> None:
-            if message.type in ("error", "warning"):
-                self.complaints.append(message.text)
-
-        def request(asked: Request) -> None:
-            self.asked.add(asked.url)
-
-        self.page.on("console", console)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", request)
-
-
-Open = Callable[..., Visit]
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Open]:
-    """Open a server's status page; the other arguments are those of a browser's context."""
-    contexts = []
-
-    def open_page(server: ServerProcess, **options: Any) -> Visit:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        made = Visit(context.new_page())
-        made.listen()
-        if options.get("java_script_enabled", True):
-            made.page.clock.install()
-        made.page.goto(server.url + "/")
-        return made
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def test_the_page_shows_the_squids_in_a_table_without_complaint(visit: Open, steady: ServerProcess) -> None:
-    seen = visit(steady, viewport={"width": 1440, "height": 900})
-    page = seen.page
-    expect(page).to_have_title("Shoal: 10 squids")
-    expect(page.get_by_role("rowheader")).to_have_count(10)
-    row = page.get_by_role("row").filter(has_text="squid-01.cloud.uvic.example.org")
-    for words in ("verified", "uvic, Victoria, CA", "192.0.2.1:3128", "CVMFS, Frontier"):
-        expect(row).to_contain_text(words)
-    expect(page.get_by_role("row").filter(has_text="vm-7f3a")).to_contain_text("connection refused")
-    page.clock.run_for(11_000)
-    expect(page.get_by_role("rowheader")).to_have_count(10)
-    assert seen.complaints == []
-    assert len(seen.asked) >= 4
-    assert all(url.startswith(steady.url + "/") for url in seen.asked)
-
-
-def test_a_squid_that_joins_appears_without_a_reload(visit: Open, server: ServerProcess) -> None:
-    page = visit(server).page
+def test_a_click_on_a_heading_sorts_and_a_second_turns_it_round(visit: Open, steady: str) -> None:
+    page = visit(steady)
     page.evaluate("window.loadedOnce = true")
-    publish(amqp_url(server), beat(hostname="new.example.org", public_ip="192.0.2.9", uuid="new").encode())
-    server.await_names(*(server.names("/all") | {"new.example.org"}), path="/all")
-    page.clock.run_for(5_000)
-    expect(page.get_by_role("rowheader", name="new.example.org")).to_be_visible()
-    expect(page).to_have_title("Shoal: 11 squids")
+    page.get_by_role("link", name="Load", exact=True).click()
+    expect(page.get_by_role("columnheader", name="Load")).to_have_attribute("aria-sort", "descending")
+    expect(names(page).first).to_have_text("squid-02.cloud.example")
+    page.get_by_role("link", name="Load", exact=True).click()
+    expect(page.get_by_role("columnheader", name="Load")).to_have_attribute("aria-sort", "ascending")
+    expect(names(page).last).to_have_text("squid-02.cloud.example")
+    page.go_back()
+    expect(names(page).first).to_have_text("squid-02.cloud.example")
     assert page.evaluate("window.loadedOnce") is True
 
 
-def test_a_server_that_dies_is_told_and_one_that_comes_back_is_shown_again(
-    visit: Open, server: ServerProcess
+def test_what_is_typed_narrows_the_table_and_the_map_at_once(visit: Open, steady: str) -> None:
+    page = visit(steady)
+    search = page.get_by_role("searchbox", name="Search")
+    search.press_sequentially("triumf")
+    page.clock.run_for(1_000)
+    expect(names(page)).to_have_text(["squid-01.triumf.example", "squid-02.triumf.example"])
+    expect(page.locator(".bar").get_by_role("status")).to_contain_text("2 of 40 shown")
+    expect(page.locator(".mark")).to_have_count(1)
+    expect(search).to_be_focused()
+    expect(search).to_have_value("triumf")
+    assert page.url == f"{steady}/?q=triumf&sort=name"
+    page.get_by_role("link", name="show all").click()
+    expect(names(page)).to_have_count(ALL)
+    expect(search).to_have_value("")
+
+
+@pytest.mark.parametrize(
+    ("field", "choice", "found"),
+    [
+        ("state", "failed or silent", ["squid-02.ral.example", "squid-03.cloud.example"]),
+        ("country", "Japan (2)", ["squid-01.icepp.example", "squid-02.icepp.example"]),
+        ("type", "Varnish", ["squid-02.icepp.example"]),
+    ],
+)
+def test_a_choice_narrows_the_table(
+    visit: Open, steady: str, field: str, choice: str, found: list[str]
 ) -> None:
-    page = visit(server).page
-    notice = page.get_by_role("alert")
-    expect(notice).to_have_count(0)
-    server.kill()
+    page = visit(steady)
+    page.locator(f"select[name={field}]").select_option(label=choice)
+    page.clock.run_for(100)
+    expect(names(page)).to_have_text(found)
+
+
+def test_a_table_of_many_is_paged(visit: Open, steady: str) -> None:
+    page = visit(steady, "/15")
+    expect(names(page)).to_have_count(15)
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="3").click()
+    expect(names(page)).to_have_count(ALL - 30)
+    expect(page.get_by_role("navigation", name="Pages").locator("[aria-current]")).to_have_text("3")
+
+
+# --- live ----------------------------------------------------------------------------------------
+
+
+def moving(changed: Squid, all_: list[Squid]) -> list[Squid]:
+    return [changed if one.id == changed.id else one for one in all_]
+
+
+def test_an_update_keeps_order_filter_place_and_focus(visit: Open, start: Callable[[Site], str]) -> None:
+    squids = world.squids(NOW)
+    site = world.site(squids, NOW)
+    page = visit(start(site), "/?q=squid&sort=-load", viewport={"width": 1000, "height": 500})
+    link = page.get_by_role("link", name="squid-01.unimelb.example").last
+    link.focus()
+    seen = page.evaluate(FIRST_SEEN)
+    assert page.evaluate("scrollY") > 0
+    last = next(one for one in squids if one.beat.hostname == "squid-01.unimelb.example")
+    site.show([replace(last, load=last.max_load)])
     page.clock.run_for(5_000)
-    expect(notice).to_contain_text("does not answer")
-    expect(page.get_by_role("rowheader")).to_have_count(10)
-    server.start()
+    expect(names(page).first).to_have_text("squid-01.unimelb.example")
+    expect(row(page, "squid-01.unimelb.example")).to_contain_text("100 %")
+    expect(link).to_be_focused()
+    assert page.evaluate(FIRST_SEEN) == seen
+    assert page.url.endswith("/?q=squid&sort=-load")
+
+
+def test_a_squid_that_fails_and_goes_is_followed_on_map_and_table(
+    visit: Open, start: Callable[[Site], str]
+) -> None:
+    squids = world.squids(NOW)
+    site = world.site(squids, NOW)
+    page = visit(start(site))
+    one = next(one for one in squids if one.beat.hostname == "squid-01.tifr.example")
+    mark = page.locator(".mark[aria-label*='squid-01.tifr.example']")
+    expect(mark.locator("circle.verified")).to_have_count(1)
+    site.show([one.with_verification(Verification(Reach.FAILED, "timed out", NOW, NOW + 9))])
     page.clock.run_for(5_000)
-    expect(notice).to_have_count(0)
-
-
-def test_a_server_that_hangs_is_told(visit: Open, server: ServerProcess) -> None:
-    page = visit(server).page
-    os.kill(server.pid, signal.SIGSTOP)
+    expect(mark.locator("circle.failed")).to_have_count(1)
+    expect(row(page, one.beat.hostname)).to_contain_text("timed out")
+    site.store.put([], [one.id], [])
+    site.keeper.refresh(NOW)
     page.clock.run_for(5_000)
-    expect(page.get_by_role("alert")).to_contain_text("does not answer", timeout=12_000)
-    server.resume()
+    expect(mark).to_have_count(0)
+    expect(row(page, one.beat.hostname)).to_have_count(0)
+    expect(page).to_have_title("Shoal: 39 squids")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_text_stands_out_from_its_background(visit: Open, steady: ServerProcess, scheme: str) -> None:
-    page = visit(steady, viewport={"width": 1440, "height": 900}, color_scheme=scheme).page
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTIFACTS / f"status-{scheme}.png", full_page=True)
-    assert page.evaluate(CONTRASTS) == {}
+def test_a_hidden_page_asks_nothing_and_one_that_is_seen_again_asks_at_once(
+    visits: Visits, steady: str
+) -> None:
+    visit = visits(steady)
+    page = visit.page
+    show = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
+    show += "document.dispatchEvent(new Event('visibilitychange')); }"
+    page.evaluate(show, True)
+    asked = len(visit.asked)
+    page.clock.run_for(60_000)
+    assert len(visit.asked) == asked
+    with page.expect_response(steady + "/"):
+        page.evaluate(show, False)
 
 
-@pytest.mark.parametrize("width", [320, 390, 700, 1024])
-def test_the_page_is_no_wider_than_the_screen(visit: Open, steady: ServerProcess, width: int) -> None:
-    page = visit(steady, viewport=PHONE | {"width": width}).page
-    if width == PHONE["width"]:
-        ARTIFACTS.mkdir(exist_ok=True)
-        page.screenshot(path=ARTIFACTS / "status-phone.png", full_page=True)
-    assert page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth]") == [width] * 2
+def test_a_paused_page_asks_nothing_until_it_goes_on(visits: Visits, steady: str) -> None:
+    visit = visits(steady)
+    page = visit.page
+    page.get_by_role("button", name="Pause").click()
+    asked = len(visit.asked)
+    page.clock.run_for(60_000)
+    assert len(visit.asked) == asked
+    with page.expect_response(steady + "/"):
+        page.get_by_role("button", name="Paused").click()
 
 
-def test_without_javascript_the_table_is_there(visit: Open, steady: ServerProcess) -> None:
-    seen = visit(steady, java_script_enabled=False)
-    expect(seen.page.get_by_role("rowheader")).to_have_count(10)
-    assert seen.complaints == []
+# --- the map -------------------------------------------------------------------------------------
+
+
+def test_every_point_is_at_its_place(visit: Open, steady: str) -> None:
+    page = visit(steady)
+    for name in ("squid-01.tifr.example", "squid-01.slac.example", "squid-01.chpc.example"):
+        latitude, longitude = next(centre.place for one, centre in world.names() if one == name)
+        circle = page.locator(f".mark[aria-label*='{name}'] circle").first
+        assert float(circle.get_attribute("cx") or "") == pytest.approx(
+            (longitude + 180) / 360 * 1000, abs=0.06
+        )
+        assert float(circle.get_attribute("cy") or "") == pytest.approx((90 - latitude) / 180 * 500, abs=0.06)
+
+
+def test_the_points_lie_on_the_land_that_is_drawn(visit: Open, steady: str) -> None:
+    """Were land and points of different projections, inland cities would lie in the sea."""
+    page = visit(steady, "/static/world.svg", lossy=True)  # nobody has an icon for it
+    inside = """([x, y]) => document.getElementById("land").isPointInFill(new DOMPoint(x, y))"""
+    inland = {
+        "Geneva": (46.2, 6.1),
+        "Denver": (39.7, -105.0),
+        "Alice Springs": (-23.7, 133.9),
+        "Omsk": (55, 73),
+    }
+    oceans = {"Atlantic": (30.0, -40.0), "Pacific": (0.0, -150.0), "Indian": (-20.0, 80.0)}
+    for places, wanted in ((inland, True), (oceans, False)):
+        for name, (latitude, longitude) in places.items():
+            spot = [(longitude + 180) / 360 * 1000, (90 - latitude) / 180 * 500]
+            assert page.evaluate(inside, spot) is wanted, name
+
+
+def test_squids_near_each_other_share_a_point_with_their_number(visit: Open, steady: str) -> None:
+    page = visit(steady)
+    vancouver = page.locator(".mark[aria-label^='TRIUMF']")
+    expect(vancouver.locator("text")).to_have_text("5")
+    expect(vancouver).to_have_attribute("aria-label", re.compile("5 squids: 4 verified, 1 draining"))
+    vancouver.click()
+    expect(names(page)).to_have_count(5)
+
+
+def test_a_part_of_the_map_tells_apart_what_is_one_on_the_whole(visit: Open, steady: str) -> None:
+    page = visit(steady)
+    geneva = page.locator(".mark[aria-label^='CERN'] text")
+    expect(geneva).to_have_text("7")
+    page.get_by_role("link", name="Europe").click()
+    expect(geneva).to_have_text("4")
+    expect(page.locator(".mark[aria-label*='in2p3']")).to_have_count(1)
+    expect(page.locator(".mark[aria-label*='tifr']")).to_have_count(0)
+
+
+def test_a_point_leads_to_its_squid(visit: Open, steady: str) -> None:
+    page = visit(steady)
+    page.locator(".mark[aria-label*='squid-01.tifr.example']").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("squid-01.tifr.example")
+
+
+# --- for everybody -------------------------------------------------------------------------------
+
+
+def test_without_javascript_links_and_form_do_the_same(visit: Open, steady: str) -> None:
+    page = visit(steady, java_script_enabled=False)
+    expect(names(page)).to_have_count(ALL)
+    expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+    page.get_by_role("link", name="Load", exact=True).click()
+    expect(names(page).first).to_have_text("squid-02.cloud.example")
+    page.get_by_label("Search").fill("germany")
+    page.get_by_role("button", name="Show").click()
+    expect(names(page)).to_have_text([re.compile(r"desy|kit")] * 3)
+    expect(page.get_by_label("Order")).to_have_value("-load")
+
+
+def test_the_keyboard_reaches_everything(visit: Open, steady: str) -> None:
+    page = visit(steady)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
+    page.get_by_role("link", name="Skip the map").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("searchbox", name="Search")).to_be_focused()
+    heading = page.get_by_role("link", name="Hits")
+    heading.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("columnheader", name="Hits")).to_have_attribute("aria-sort", "ascending")
+    expect(heading).to_be_focused()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_hostile_names_and_reasons_are_shown_and_do_nothing(
+    visit: Open, start: Callable[[Site], str]
+) -> None:
+    """None of it gets past the heartbeat; the pages do not count on that."""
+    squids = world.squids(NOW)
+    first = squids[0]
+    beat = replace(first.beat, hostname=HOSTILE, agent=HOSTILE)
+    check = Verification(Reach.FAILED, HOSTILE, NOW, NOW + 9)
+    site = world.site([replace(first, beat=beat, verification=check), *squids[1:]], NOW)
+    site.locator.places[world.address(0)] = replace(world.CENTRES[0].location, site=HOSTILE, city=HOSTILE)
+    site.locator.generation = 1
+    site.keeper.refresh(NOW)
+    url = start(site)
+    for path in ("/?sort=-state", "/squid/192.0.2.10:3128", "/explain?address=192.0.2.10"):
+        page = visit(url, path)
+        expect(page.get_by_text(HOSTILE).first).to_be_attached()
+        expect(page.locator("img[onerror]")).to_have_count(0)
+        assert "hacked" not in page.title().replace(HOSTILE, "")
+        if path != "/explain?address=192.0.2.10":
+            page.clock.run_for(6_000)
+            expect(page.locator("img[onerror]")).to_have_count(0)

@@ -224,7 +224,7 @@ def test_requests_that_were_made_before_the_signal_are_answered(start: Start) ->
     """The status page of two hundred squids takes longer to make than a signal to arrive."""
     server = start()
     publish(amqp_url(server), *map(squid, range(1, 201)))
-    wait_until(lambda: len(server.names()) == 100, 10, "squids in /nearest")
+    wait_until(lambda: len(server.names("/all")) == 200, 10, "squids in /all")
     with ExitStack() as stack:
         asking = [stack.enter_context(closing(connect(server.port))) for _ in range(30)]
         for connection in asking:

@@ -1,14 +1,16 @@
 """Why this squid: the API's whole answer, and the page that shows it."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shoal_common.heartbeat import CacheType, Upstream
-from shoal_server.squid import Reach, Verification
-from tests.fakes import GENEVA, VICTORIA, squid
+from shoal_server.squid import Place, Reach, Verification
+from tests.fakes import GENEVA, GOOD, VICTORIA, squid
 from tests.server.site import STRANGER, Site
+from tests.server.test_pages import HOSTILE, Page
 
 TOKEN = "correct-horse-battery"
 FAILED = Verification(Reach.FAILED, "refused the connection", checked=1.0)
@@ -117,7 +119,7 @@ def test_a_zone_is_no_part_of_an_address(site: Site) -> None:
         ("count=51", "1 to 50"),
         ("count=-1", "1 to 50"),
         ("count=٣", "1 to 50"),
-        ("explain=maybe", "neither yes nor no"),
+        ("explain=maybe", "none of no, yes"),
         ("adress=192.0.2.1", "address, service, count, explain"),
     ],
 )
@@ -146,6 +148,52 @@ def test_the_page_tells_terms_reasons_and_strings_to_copy(site: Site) -> None:
 
 def test_the_page_explains_the_asker_if_it_names_nobody(site: Site) -> None:
     assert "<strong>203.0.113.7</strong>" in site.get("/explain", "203.0.113.7").get_data(as_text=True)
+
+
+def test_the_page_names_two_hundred_of_those_that_are_not_told_and_counts_the_rest() -> None:
+    squids = [
+        squid(FAILED if number % 2 else GOOD, uuid=f"{number}", hostname=f"n{number}", public_ip=address)
+        for number in range(600)
+        for address in [f"198.18.{number // 250}.{number % 250 + 1}"]
+    ]
+    page = Page(Site(squids).get("/explain").text)
+    assert len(page.rows) == 1 + 5 + 1 + 200
+    words = " ".join(page.text.split())
+    assert "These are 200 of 595" in words
+    assert "200 its last check failed" in words
+    assert "100 it is left out too, and farther away" in words
+    assert "295 it would do, but comes after those above" in words
+
+
+def test_the_strings_name_the_inside_address_to_a_worker_of_the_squids_own_site(site: Site) -> None:
+    """As /wpad.dat does; whoever asks from elsewhere is not told of it."""
+    inside = site.get("/explain", "203.0.113.8").get_data(as_text=True)
+    outside = site.get("/explain?address=203.0.113.8", STRANGER).get_data(as_text=True)
+    assert "PROXY http://10.9.9.9:3128" in inside
+    assert "10.9.9.9" not in outside
+    assert "PROXY http://198.51.100.4:3128" in outside
+
+
+def test_a_squid_and_a_worker_whose_places_are_unknown_are_explained_too() -> None:
+    page = Site([NEAR, FAR]).get("/explain").get_data(as_text=True)
+    assert "whose place is unknown" in page
+    assert "assumed" in page
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_shown_and_not_obeyed(text: str) -> None:
+    """None of it gets past the heartbeat or the operator's table; the page does not count on that."""
+
+    def elements(words: str) -> list[tuple[str, list[str]]]:
+        bad = Verification(Reach.FAILED, words, checked=1.0)
+        place = Place(0.0, 0.0, site=words, city=words, country_code=words)
+        both = [replace(one, beat=replace(one.beat, hostname=words)) for one in (NEAR, FAR)]
+        shown = Site([both[0], both[1].with_verification(bad)], {"192.0.2.1": place, STRANGER: place})
+        page = Page(shown.get("/explain", STRANGER).text)
+        assert words in page.text
+        return [(tag, sorted(attributes)) for tag, attributes in page.elements]
+
+    assert elements(text) == elements("harmless")
 
 
 def test_nothing_hostile_survives_on_the_page(site: Site) -> None:

@@ -88,3 +88,28 @@ def test_a_change_while_the_store_is_away_is_refused() -> None:
     site = Site([squid()], token=TOKEN)
     site.store.away = True
     assert post(site, RIGHT).status_code == 503
+
+
+def test_a_squid_that_is_forgotten_is_gone_until_it_is_heard_again() -> None:
+    site = Site([squid()], token=TOKEN)
+    assert post(site, RIGHT, change="forget").status_code == 204
+    assert not told(site)
+    event = site.store.events(1)[0]
+    assert (event.kind, event.detail) == (EventKind.FORGOTTEN, "ada: kernel update")
+    told_events = site.get("/api/v1/events", Authorization=f"Bearer {TOKEN}").get_json()["events"]
+    assert (told_events[0]["squid"], told_events[0]["kind"]) == ("192.0.2.1:3128", "forgotten")
+    site.show([squid()])
+    assert told(site)
+
+
+@pytest.mark.parametrize("change", ["drain", "undrain", "forget"])
+def test_no_change_is_made_by_asking(change: str) -> None:
+    site = Site([squid()], token=TOKEN)
+    answer = site.get(f"/api/v1/{change}", Authorization=f"Bearer {TOKEN}")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["Allow"]
+    assert told(site)
+
+
+def test_who_bears_no_token_is_told_how_it_is_given() -> None:
+    assert post(Site([squid()], token=TOKEN), RIGHT, "wrong").headers["WWW-Authenticate"] == "Bearer"

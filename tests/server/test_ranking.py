@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_common.heartbeat import AgentState, CacheType, Upstream
+from shoal_common.heartbeat import AgentState, CacheType, Metrics, Upstream
 from shoal_server.board import Board, Wanted
 from shoal_server.lookup import seat
 from shoal_server.ranking import (
@@ -28,7 +28,7 @@ from shoal_server.ranking import (
     ranked as terms,
 )
 from shoal_server.rendezvous import spot
-from shoal_server.squid import Listed, Owner, Place, Reach, Verification
+from shoal_server.squid import Listed, Owner, Place, Reach, Verification, pressure, settle
 from tests.common.properties import PROPERTY
 from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, listed
 
@@ -53,7 +53,10 @@ def rank(
     also = board.draining(requester.uses, requester.service)
     plan = board.plan(seat(requester, board), Wanted(requester.service, policy.types), count, also)
     told = plan.told(spot(requester.address), count)
-    return [terms(requester, board.listed[row], verify=policy.verify, group=group) for row, group in told]
+    return [
+        terms(requester, board.listed[plan.rows[n]], verify=policy.verify, group=plan.numbers[n])
+        for n in told
+    ]
 
 
 def order(requester: Requester, squids: list[Listed], policy: Policy = POLICY) -> list[str | None]:
@@ -124,7 +127,7 @@ def test_the_nearest_comes_first() -> None:
 
 
 def test_the_terms_of_a_rank_add_up() -> None:
-    (one,) = rank(VISITOR, [by("192.0.2.1", GENEVA, load=50_000.0)], POLICY)
+    (one,) = rank(VISITOR, [by("192.0.2.1", GENEVA, load=85_000.0)], POLICY)
     assert one.distance_km == great_circle_km(VICTORIA, GENEVA)
     assert (round(one.load_km, 6), one.doubt_km, one.group) == (100.0, 0.0, 0)
     assert one.effective_km == pytest.approx(one.distance_km + 100 + 100)
@@ -313,6 +316,83 @@ def test_the_spread_is_in_proportion_to_spare_capacity() -> None:
     large = by("192.0.2.2", VICTORIA, max_load=300_000.0, load=0.0)
     first = Counter(order(worker, [small, large])[0] for worker in workers(2000))
     assert first["192.0.2.2"] == pytest.approx(1500, abs=100)
+
+
+def test_while_all_have_room_load_says_nothing() -> None:
+    squids = [
+        by(f"192.0.2.{number}", VICTORIA, load=load) for number, load in enumerate([0.0, 30_000.0, 69_000.0])
+    ]
+    first = Counter(order(worker, squids)[0] for worker in workers(2000))
+    assert all(abs(count - 2000 / 3) < 150 for count in first.values())
+
+
+def test_a_squid_without_much_room_gets_fewer_of_its_equals_requesters() -> None:
+    squids = [by("192.0.2.1", VICTORIA, load=75_000.0), by("192.0.2.2", VICTORIA, load=50_000.0)]
+    first = Counter(order(worker, squids)[0] for worker in workers(2000))
+    assert first["192.0.2.1"] / first["192.0.2.2"] == pytest.approx(0.25 / 0.3, abs=0.12)
+
+
+def test_a_new_squid_starts_slowly_since_its_cache_is_cold() -> None:
+    equals = [by(f"192.0.2.{number}", VICTORIA) for number in range(4)]
+    old = [replace(one, squid=replace(one.squid, created=NOW - 86400)) for one in equals]
+    new = replace(old[0], squid=replace(old[0].squid, created=NOW - 30))
+    first = Counter(order(worker, [new, *old[1:]])[0] for worker in workers(2000))
+    assert 20 <= first["192.0.2.0"] <= 120
+    assert Counter(order(worker, equals)[0] for worker in workers(2000))["192.0.2.0"] > 400
+
+
+def test_the_noise_of_a_steady_load_moves_nobody() -> None:
+    squids = [by(f"192.0.2.{number}", VICTORIA, load=30_000.0) for number in range(4)]
+    settled = [replace(one, squid=replace(one.squid, settled=0.3)) for one in squids]
+    noisy = [
+        replace(one, squid=replace(one.squid, load=30_000.0 + 1_000.0 * n)) for n, one in enumerate(settled)
+    ]
+    for worker in workers(200):
+        assert order(worker, settled) == order(worker, noisy)
+
+
+def test_what_is_scarcest_counts() -> None:
+    busy = Metrics(fds_used=900, fds_max=1000)
+    assert pressure(busy) == 0.9
+    assert pressure(Metrics(cpu_share=1.0)) == 0.0
+    assert pressure(Metrics(cpu_share=1.0, cpu_cores=4)) == 0.25
+    assert pressure(Metrics(median_service_ms=1000.0)) == 0.5
+    assert pressure(Metrics()) == 0.0
+
+
+def test_a_settled_utilisation_follows_only_what_is_more_than_noise() -> None:
+    assert settle(None, 0.3) == 0.3
+    assert settle(0.3, 0.34) == 0.3
+    assert settle(0.3, 0.36) == 0.36
+
+
+# --- money and preference ---------------------------------------------------------------------------
+
+NEARBY = Place(48.5, -123.4)
+METERED = Owner(region="aws us-east-1", metered=True)
+
+
+def test_no_metered_path_is_taken_while_a_free_one_has_room() -> None:
+    near = replace(by("192.0.2.1", NEARBY), owner=METERED)
+    far = by("192.0.2.2", MELBOURNE, load=90_000.0)
+    assert order(VISITOR, [near, far]) == ["192.0.2.2", "192.0.2.1"]
+
+
+def test_a_metered_squid_is_taken_when_the_free_one_is_saturated() -> None:
+    near = replace(by("192.0.2.1", NEARBY), owner=METERED)
+    full = by("192.0.2.2", VICTORIA, load=100_000.0)
+    assert order(VISITOR, [near, full]) == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_within_its_region_a_metered_squid_costs_nothing() -> None:
+    near = replace(by("192.0.2.1", NEARBY), owner=METERED)
+    inside = Requester("203.0.113.50", VICTORIA, owner=Owner(region="aws us-east-1"))
+    assert order(inside, [near, by("192.0.2.2", GENEVA)]) == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_of_equals_the_lower_tier_is_taken_first() -> None:
+    second = by("192.0.2.1", replace(VICTORIA, tier=1))
+    assert order(VISITOR, [second, by("192.0.2.2", VICTORIA)]) == ["192.0.2.2", "192.0.2.1"]
 
 
 def test_a_requester_gets_the_same_order_each_time() -> None:

@@ -234,3 +234,19 @@ def test_a_verdict_on_a_squid_that_is_gone_brings_it_not_back(registry: Registry
 def test_an_agent_that_moves_within_a_batch_leaves_no_twin(registry: Registry, store: FlakyStore) -> None:
     registry.hear([beat(), beat(public_ip="198.51.100.9")], NOW)
     assert [one.id for one in store.squids()] == ["198.51.100.9:3128"]
+
+
+# --- an agent that drains ---------------------------------------------------------------------------
+
+
+def test_an_agent_that_begins_to_drain_or_no_longer_does_makes_an_event(
+    registry: Registry, store: FlakyStore
+) -> None:
+    for seconds, state in enumerate((AgentState.UP, AgentState.DRAINING, AgentState.DRAINING, AgentState.UP)):
+        registry.hear([beat(state=state)], NOW + seconds)
+    assert kinds(store) == [EventKind.JOINED, EventKind.AGENT_DRAINS, EventKind.AGENT_RESUMES]
+
+
+def test_an_agent_that_joins_draining_makes_both_events(registry: Registry, store: FlakyStore) -> None:
+    registry.hear([beat(state=AgentState.DRAINING)], NOW)
+    assert kinds(store) == [EventKind.JOINED, EventKind.AGENT_DRAINS]

@@ -1,10 +1,11 @@
-"""The contract of a store, sentence by sentence, held by the one in memory and by Redis."""
+"""The contract of a store, sentence by sentence, held by the one in memory, by Redis and by its cluster."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis
@@ -17,8 +18,10 @@ from shoal_server.registry import Event, EventKind, Registry, Store
 from shoal_server.squid import LivenessRules, Reach, Verification
 from shoal_server.stores.memory import MAX_EVENTS, MemoryStore
 from shoal_server.stores.redis import RedisStore
+from shoal_server.stores.redis_url import connect
 from testbed.process import wait_until
-from testbed.redis import Redis
+from testbed.redis import Redis, RedisCluster
+from tests.conftest import need
 from tests.fakes import GOOD, NOW, beat, squid
 
 ID = "192.0.2.1:3128"
@@ -28,10 +31,24 @@ JOINED = Event(NOW, EventKind.JOINED, ID, "sq1.example.org")
 FRESH = Verification()
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(scope="session")
+def redis_cluster(services_directory: Path) -> Iterator[RedisCluster]:
+    """One cluster for all tests of this process."""
+    need(Redis)
+    with RedisCluster(services_directory / "cluster") as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     if request.param == "memory":
         yield MemoryStore()
+        return
+    if request.param == "cluster":
+        cluster = request.getfixturevalue("redis_cluster")
+        cluster.clear()
+        with connect(cluster.url) as client:
+            yield RedisStore(lambda: client)
         return
     with redis.Redis.from_url(request.getfixturevalue("redis_url"), decode_responses=True) as client:
         yield RedisStore(lambda: client)
@@ -293,13 +310,15 @@ def test_an_event_of_a_verification_comes_back_as_it_was_put(store: Store) -> No
     assert store.events(1) == [event]
 
 
-def test_old_events_make_room_for_new_ones(store: Store) -> None:
-    for start in range(0, MAX_EVENTS + 2000, 1000):
+def test_old_events_make_room_for_new_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal_server.stores.redis.MAX_EVENTS", 5000)
+    most = 5000 if isinstance(store, RedisStore) else MAX_EVENTS
+    for start in range(0, most + 2000, 1000):
         batch = [Event(NOW, EventKind.JOINED, f"id{start + number}") for number in range(1000)]
         store.put([], [], batch)
-    kept = store.events(10 * MAX_EVENTS)
-    assert MAX_EVENTS <= len(kept) <= MAX_EVENTS + 200
-    assert kept[0].squid_id == f"id{MAX_EVENTS + 1999}"
+    kept = store.events(10 * most)
+    assert most <= len(kept) <= most + 200
+    assert kept[0].squid_id == f"id{most + 1999}"
 
 
 # --- claims -----------------------------------------------------------------------------------------

@@ -174,3 +174,52 @@ def test_after_the_clock_was_set_the_dead_still_go(stage: Stage, step: int) -> N
     stage.silent = {0}
     stage.live(600)
     assert stage.listed() == FLEET - 1
+
+
+# --- what the log says of held squids ---------------------------------------------------------------
+
+
+def held(stage: Stage) -> list[str]:
+    """Whom the log says to be held, oldest first."""
+    return [event.squid_id for event in stage.store.events(1000)[::-1] if event.kind is EventKind.HELD]
+
+
+def test_each_squid_that_is_held_is_in_the_log_once(stage: Stage) -> None:
+    stage.silent = {0, 1, 2, 3, 4}
+    stage.live(170)
+    assert held(stage) == []
+    stage.live(300)
+    assert held(stage) == [f"192.0.2.{number + 1}:3128" for number in range(5)]
+
+
+def test_a_squid_that_falls_silent_later_is_noted_when_it_is_held(stage: Stage) -> None:
+    stage.silent = {0, 1, 2, 3, 4}
+    stage.live(300)
+    stage.silent |= {5}
+    stage.live(300)
+    assert held(stage)[5:] == ["192.0.2.6:3128"]
+
+
+def test_a_squid_that_is_held_again_in_another_silence_is_noted_again(stage: Stage) -> None:
+    for _ in range(2):
+        stage.silent = {0, 1, 2, 3, 4}
+        stage.live(300)
+        stage.silent = set()
+        stage.live(300)
+    assert len(held(stage)) == 10
+
+
+def test_ordinary_deaths_are_not_noted_as_held(stage: Stage) -> None:
+    stage.silent = {0}
+    stage.live(300)
+    assert held(stage) == []
+
+
+def test_of_two_servers_one_notes_who_is_held(stage: Stage) -> None:
+    other = Sweeper(stage.registry, stage.keeper, HoldRules(cap=900), lambda: True)
+    stage.silent = {0, 1, 2, 3, 4}
+    for _ in range(40):
+        stage.live(10)
+        other.sweep(stage.now, stage.steady)
+    assert other.silence.held
+    assert len(held(stage)) == 5

@@ -175,6 +175,21 @@ class Oracle:
         return Verdict(self.outcome if proxy else Outcome.GOOD, "so says the oracle", 0.0)
 
 
+def test_checks_are_counted_by_what_they_found() -> None:
+    oracle = Oracle()
+    stage = Stage("http://origin.test", probe=oracle)
+    key = stage.hear(3128)
+    for oracle.outcome in (Outcome.GOOD, Outcome.GOOD, Outcome.DENIED, Outcome.UNREACHABLE):
+        stage.check(key)
+    assert stage.verifier.counts == {"good": 2, "denied": 1, "unreachable": 1}
+
+
+def test_a_check_that_no_origin_could_be_used_for_is_counted_as_unjudged() -> None:
+    stage = Stage("http://origin.test", probe=lambda *_, **__: Verdict(Outcome.UNREACHABLE, "down", 0.0))
+    stage.check(stage.hear(3128))
+    assert stage.verifier.counts == {"unjudged": 1}
+
+
 # --- real squids ------------------------------------------------------------------------------------
 
 

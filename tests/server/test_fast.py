@@ -1,0 +1,199 @@
+"""What is answered in front of the framework is what the framework would answer."""
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from shoal_common.heartbeat import AgentState, CacheType, Upstream
+from shoal_server.squid import Place, Reach, Squid, Verification
+from shoal_server.web import fast
+from shoal_server.web.counts import Kind
+from shoal_server.web.fast import FastPath
+from tests.fakes import GENEVA, NOW, VICTORIA, squid
+from tests.server.site import Site
+
+LOCAL = Verification(Reach.LOCAL, "refused with 403", checked=NOW)
+SOMEWHERE = Place(10.1, 20.1, city="Somewhere", country_code="TD")
+
+
+def fleet() -> list[Squid]:
+    plain = [squid(public_ip=f"192.0.2.{n}", hostname=f"sq{n}", load=900.0 * n) for n in range(1, 13)]
+    return [
+        *plain,
+        squid(public_ip="198.51.100.1", cache_type=CacheType.VARNISH, upstream=Upstream.CVMFS, hostname="v"),
+        squid(LOCAL, public_ip="198.51.100.2", private_ip="10.0.0.2", hostname="inside"),
+        squid(public_ip=None, ipv6="2001:db8::5", hostname="six"),
+    ]
+
+
+PLACES: dict[str, Place] = {
+    **{f"192.0.2.{n}": [VICTORIA, GENEVA, SOMEWHERE][n % 3] for n in range(1, 13)},
+    "198.51.100.2": GENEVA,
+    **{f"203.0.113.{n}": [VICTORIA, GENEVA, SOMEWHERE][n % 3] for n in range(200)},
+}
+
+
+class Both:
+    """A site asked by the fast path and by the framework."""
+
+    def __init__(self, squids: Iterable[Squid], **more: Any) -> None:
+        self.site = Site(squids, PLACES, **more)
+        self.passed = 0
+        framework = self.site.client.application.wsgi_app
+
+        def counted(*args: Any) -> Any:
+            self.passed += 1
+            return framework(*args)
+
+        self.fast = FastPath(counted, self.site.backend)
+
+    def quick(
+        self, path: str, address: str, method: str = "GET", **more: str
+    ) -> tuple[bytes, dict[str, str]]:
+        answered: dict[str, str] = {}
+        base, _, query = path.partition("?")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": base,
+            "QUERY_STRING": query,
+            "REMOTE_ADDR": address,
+            "SERVER_NAME": "shoal",
+            "SERVER_PORT": "80",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": None,
+            **more,
+        }
+
+        def start(status: str, headers: list[tuple[str, str]], *_: object) -> Any:
+            answered.update(headers, status=status)
+
+        body = b"".join(self.fast(environ, start))
+        return body, answered
+
+    def agree(self, path: str, address: str, **more: str) -> None:
+        body, headers = self.quick(path, address, **more)
+        slow = self.site.get(
+            path, address, **{name.removeprefix("HTTP_"): text for name, text in more.items()}
+        )
+        assert body == slow.data
+        for name in ("Content-Type", "Content-Length", "X-Shoal-Distance", "X-Shoal-State"):
+            assert headers[name] == slow.headers[name]
+
+
+@pytest.fixture
+def both() -> Both:
+    return Both(fleet())
+
+
+PATHS = ["/nearest", "/nearest/", "/nearest/7", "/nearest7", "/nearest/2/", "/nearestverified", "/nearest/0"]
+PATHS += ["/nearestcvmfs/3", "/nearestconditions", "/nearest/999999999", "/nearest/1"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_worker_gets_the_text_of_the_framework(both: Both, path: str) -> None:
+    for _ in range(2):
+        for last in range(0, 200, 7):
+            both.agree(path, f"203.0.113.{last}")
+    assert both.passed == 0
+
+
+def test_it_agrees_while_squids_come_go_and_change(both: Both) -> None:
+    chance = random.Random(1)
+    for step in range(30):
+        number = chance.randrange(1, 13)
+        present = both.site.store.get([f"192.0.2.{number}:3128"])
+        if present and chance.random() < 0.3:
+            both.site.store.put([], list(present), [])
+        else:
+            load = chance.choice([0.0, 50_000.0, 99_000.0])
+            both.site.store.put(
+                [squid(public_ip=f"192.0.2.{number}", load=load, hostname=f"sq{number}")], [], []
+            )
+        both.site.keeper.refresh(NOW + 6 * step)
+        for last in range(0, 60, 11):
+            both.agree("/nearest/4", f"203.0.113.{last}")
+
+
+def test_a_squids_own_machine_is_answered_by_the_framework(both: Both) -> None:
+    both.agree("/nearest", "192.0.2.3")
+    assert both.passed == 1
+
+
+def test_an_address_that_becomes_a_squids_is_seen_at_once(both: Both) -> None:
+    both.agree("/nearest", "203.0.113.9")
+    both.site.show([squid(public_ip="203.0.113.9", hostname="new")])
+    both.agree("/nearest", "203.0.113.9")
+
+
+def test_what_a_worker_uses_matters_only_while_a_squid_drains(both: Both) -> None:
+    both.agree("/nearest?keep=192.0.2.1:3128", "203.0.113.9")
+    assert both.passed == 0
+    both.site.show([squid(public_ip="192.0.2.1", state=AgentState.DRAINING, hostname="sq1")])
+    both.agree("/nearest?keep=192.0.2.1:3128", "203.0.113.9")
+    assert both.passed == 1
+
+
+def test_the_requester_behind_a_trusted_proxy_is_known(both: Both) -> None:
+    behind = Both(fleet(), trusted=["10.9.0.0/16"])
+    for last in (1, 2, 3):
+        behind.agree("/nearest", "10.9.0.1", HTTP_X_FORWARDED_FOR=f"203.0.113.{last}")
+        body, _ = behind.quick("/nearest", "10.9.0.1", HTTP_X_FORWARDED_FOR=f"203.0.113.{last}")
+        assert body == both.quick("/nearest", f"203.0.113.{last}")[0]
+
+
+def test_nobody_else_is_believed_about_his_address(both: Both) -> None:
+    told, _ = both.quick("/nearest", "203.0.113.1", HTTP_X_FORWARDED_FOR="203.0.113.2")
+    assert told == both.quick("/nearest", "203.0.113.1")[0]
+
+
+def test_an_answer_to_head_has_the_length_and_no_body(both: Both) -> None:
+    body, headers = both.quick("/nearest", "203.0.113.1", method="HEAD")
+    assert body == b""
+    assert int(headers["Content-Length"]) == len(both.quick("/nearest", "203.0.113.1")[0])
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/all", "/nearestx", "/nearest/x", "/nearest/1/2", "/nearest/\xd9\xa3", "//nearest"]
+)
+def test_everything_else_goes_on_to_the_framework(both: Both, path: str) -> None:
+    both.quick(path, "203.0.113.1")
+    assert both.passed == 1
+
+
+def test_a_post_goes_on_to_the_framework(both: Both) -> None:
+    _, headers = both.quick("/nearest", "203.0.113.1", method="POST")
+    assert headers["status"].startswith("405")
+
+
+def test_without_squids_the_answer_is_null() -> None:
+    empty = Both([])
+    empty.agree("/nearest", "203.0.113.1")
+    assert empty.quick("/nearest", "203.0.113.1")[0] == b"null"
+
+
+def test_the_state_of_the_server_is_told(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "STATE_SECONDS", 0.0)
+    both.site.connected = False
+    _, headers = both.quick("/nearest", "203.0.113.1")
+    assert headers["X-Shoal-State"] == "deaf"
+
+
+def test_the_lookups_are_counted(both: Both) -> None:
+    for _ in range(3):
+        both.quick("/nearest", "203.0.113.1")
+    both.quick("/nearest", "192.168.77.1")
+    counted = both.site.backend.counts.lookups().outcomes[Kind.NEAREST.name.lower()]
+    assert (counted["told"], counted["unknown_place"]) == (3, 1)
+
+
+def test_what_is_remembered_is_bounded(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast, "MOST_VISITORS", 10)
+    monkeypatch.setattr(fast, "MOST_ANSWERS", 4)
+    monkeypatch.setattr(fast, "MOST_PATHS", 3)
+    for number in range(60):
+        both.agree(f"/nearest/{number % 9}", f"203.0.113.{number}")
+    assert len(both.fast._visitors) <= 10
+    assert sum(len(question.answers) for question in both.fast._questions.values()) <= 5
+    assert len(both.fast._paths) <= 3

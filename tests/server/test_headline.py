@@ -1,0 +1,124 @@
+"""The headline of the status page: whether the world is well, in one sentence."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from shoal_server.squid import Reach, Squid, Verification
+from tests.fakes import GOOD, NOW, squid
+from tests.server.site import Site
+from tests.server.test_pages import Page
+
+FAILED = Verification(Reach.FAILED, "connection refused", NOW, NOW)
+
+
+def world(good: int, failed: int) -> Iterator[Squid]:
+    for number in range(good + failed):
+        check = GOOD if number < good else FAILED
+        own = {"uuid": f"{number}", "hostname": f"n{number}", "public_ip": f"198.18.0.{number + 1}"}
+        yield replace(squid(check, interval=30.0, **own), seen=NOW)
+
+
+def site(good: int = 10, failed: int = 0) -> Site:
+    made = Site()
+    made.store.now = lambda: NOW  # type: ignore[method-assign]
+    made.show(world(good, failed))
+    return made
+
+
+def verdict(site: Site) -> tuple[str, str]:
+    """The colour of the verdict, and the page's words."""
+    page = Page(site.get("/").text)
+    classes = [attributes.get("class") or "" for attributes in page.all("div")]
+    (mood,) = [name.removeprefix("verdict ") for name in classes if name.startswith("verdict ")]
+    return mood, " ".join(page.text.split())
+
+
+@pytest.mark.parametrize(
+    ("good", "failed", "mood", "words"),
+    [
+        (10, 0, "good", "All is well: 10 of 10 squids serve."),
+        (1, 0, "good", "All is well: 1 of 1 squid serves."),
+        (19, 1, "good", "All is well: 19 of 20 squids serve; 1 fails or is silent."),
+        (8, 2, "warn", "8 of 10 squids serve; 2 fail or are silent."),
+        (5, 5, "bad", "5 of 10 squids serve; 5 fail or are silent."),
+    ],
+)
+def test_the_verdict_grows_with_the_share_that_fails(good: int, failed: int, mood: str, words: str) -> None:
+    told = verdict(site(good, failed))
+    assert told[0] == mood
+    assert words in told[1]
+
+
+def test_where_nothing_is_checked_a_squid_serves_unchecked() -> None:
+    trusting = Site(verify=False)
+    trusting.store.now = lambda: NOW  # type: ignore[method-assign]
+    trusting.show([replace(one, verification=Verification()) for one in world(3, 0)])
+    assert "All is well: 3 of 3 squids serve." in verdict(trusting)[1]
+
+
+def test_no_squid_at_all_is_worth_a_warning() -> None:
+    assert verdict(site(0))[0] == "warn"
+
+
+def test_nothing_is_well_while_heartbeats_do_not_arrive() -> None:
+    deaf = site()
+    deaf.connected = False
+    mood, words = verdict(deaf)
+    assert mood == "bad"
+    assert "All is well" not in words
+    assert "so no squid expires" in words
+
+
+def test_a_store_that_is_away_is_told_with_for_how_long() -> None:
+    stale = site()
+    stale.store.away = True
+    stale.keeper.refresh(NOW - 120)
+    mood, words = verdict(stale)
+    assert mood == "bad"
+    assert "has not answered for 2 min" in words
+
+
+def test_a_hold_is_a_warning_and_says_what_it_means() -> None:
+    held = site()
+    held.held = True
+    mood, words = verdict(held)
+    assert mood == "warn"
+    assert "each is tried directly" in words
+
+
+def test_heartbeats_are_told_as_a_rate_and_in_all() -> None:
+    busy = site(20)
+    busy.heartbeats = {"accepted": 4711, "load": 2, "public_ip": 1}
+    words = verdict(busy)[1]
+    assert "2.0 /s 4\u202f711 taken, 3 refused".replace("\u202f", " ") in words.replace("\u202f", " ")
+
+
+@pytest.mark.parametrize(("days", "words"), [(None, "no database"), (9, "9 d old"), (90, "90 d old")])
+def test_the_age_of_the_geoip_database_is_told(days: int | None, words: str) -> None:
+    aged = site()
+    aged.built = None if days is None else NOW - days * 86400
+    page = aged.get("/").text
+    assert words in page
+    assert ('class="warn"' in page) is (days == 90)
+
+
+def test_the_worst_squids_are_named_with_their_reasons_and_no_more_than_three() -> None:
+    page = site(10, 7).get("/").text
+    begin = page.index("Squids to look at")
+    named = page[begin : page.index("</ul>", begin)]
+    assert named.count("<li>") == 3
+    assert "connection refused" in named
+
+
+def test_the_databases_licences_are_satisfied_at_the_foot_of_every_page() -> None:
+    attributed = site()
+    attributed.attributions = ["IP Geolocation by DB-IP, https://db-ip.com", "Another"]
+    for path in ("/", "/explain", "/squid/198.18.0.1:3128"):
+        page = attributed.get(path).text
+        assert (
+            '<a href="https://db-ip.com" rel="noreferrer">IP Geolocation by DB-IP, https://db-ip.com</a>'
+            in page
+        )
+        assert "Another" in page

@@ -1,0 +1,115 @@
+"""One store behind every kind of URL: TLS, sentinels, and both together."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from shoal_common.errors import SettingsError, Unavailable
+from shoal_server.registry import Registry
+from shoal_server.squid import LivenessRules
+from shoal_server.stores.redis import RedisStore
+from shoal_server.stores.redis_url import check, connect
+from testbed.process import wait_until
+from testbed.rabbitmq import Tls
+from testbed.redis import Redis, Sentinel
+from tests.conftest import need
+from tests.fakes import GOOD, NOW, beat
+from tests.security.papers import Authority
+
+ID = "192.0.2.1:3128"
+WITHIN = 30.0
+
+
+@pytest.fixture(scope="module")
+def authority(services_directory: Path) -> Authority:
+    directory = services_directory / "redis-papers"
+    directory.mkdir()
+    return Authority(directory, "shoal")
+
+
+@pytest.fixture(scope="module")
+def tls(authority: Authority) -> Tls:
+    papers = authority.issue("127.0.0.1")
+    return Tls(papers.ca, papers.certificate, papers.key)
+
+
+@contextmanager
+def store_at(url: str) -> Iterator[RedisStore]:
+    with connect(url) as client:
+        yield RedisStore(lambda: client)
+
+
+def use_every_part_of(store: RedisStore) -> None:
+    """Heartbeat, check, mark, event, lock, expiry."""
+    Registry(store, LivenessRules()).hear([beat()], NOW)
+    store.put_verification(ID, GOOD, [])
+    store.put_drained(ID, True, [])
+    (found,) = store.squids()
+    assert (found.id, found.verification, found.drained) == (ID, GOOD, True)
+    assert [event.squid_id for event in store.events(5)] == [ID]
+    assert [store.claim("x", 60), store.claim("x", 60)] == [True, False]
+    assert store.expire([ID], NOW + 1, NOW + 1) == [ID]
+
+
+def test_a_redis_that_speaks_tls_keeps_squids(start_redis: Callable[..., Redis], tls: Tls) -> None:
+    server = start_redis(tls=tls)
+    with store_at(f"{server.tls_url}?ssl_ca_certs={tls.ca}") as store:
+        use_every_part_of(store)
+
+
+def test_a_redis_of_another_authority_is_unavailable(start_redis: Callable[..., Redis], tls: Tls) -> None:
+    server = start_redis(tls=tls)
+    with store_at(server.tls_url) as store, pytest.raises(Unavailable, match="certificate"):
+        store.squids()
+
+
+@contextmanager
+def pair(
+    new_directory: Callable[[str], Path], tls: Tls | None = None
+) -> Iterator[tuple[Redis, Redis, Sentinel]]:
+    """A master, a replica that has followed it, and the sentinel of both."""
+    need(Redis)
+    with (
+        Redis(new_directory("redis"), tls=tls) as master,
+        Redis(new_directory("redis"), tls=tls, replica_of=master) as replica,
+        Sentinel(new_directory("sentinel"), master, tls=tls) as sentinel,
+    ):
+        wait_until(replica.follows, WITHIN, "the replica has followed")
+        wait_until(lambda: sentinel.replicas() == 1, WITHIN, "the sentinel knows the replica")
+        yield master, replica, sentinel
+
+
+def test_a_store_behind_sentinels_follows_the_one_that_is_promoted(
+    new_directory: Callable[[str], Path],
+) -> None:
+    with pair(new_directory) as (master, replica, sentinel), store_at(sentinel.url) as store:
+        Registry(store, LivenessRules()).hear([beat()], NOW)
+        wait_until(lambda: "1" in str(replica.told("ZCARD", "{shoal}:seen")), WITHIN, "it is replicated")
+        master.kill()
+        with pytest.raises(Unavailable):
+            store.squids()
+
+        def follows() -> bool:
+            try:
+                return [squid.id for squid in store.squids()] == [ID]
+            except Unavailable:
+                return False
+
+        wait_until(follows, WITHIN, "the replica answers")
+        use_every_part_of(store)
+        assert replica.role() == "master"
+
+
+def test_sentinels_and_their_master_may_both_want_tls(new_directory: Callable[[str], Path], tls: Tls) -> None:
+    with (
+        pair(new_directory, tls) as (_, _, sentinel),
+        store_at(f"{sentinel.tls_url}?ssl_ca_certs={tls.ca}") as store,
+    ):
+        use_every_part_of(store)
+
+
+def test_an_option_that_there_is_not_is_told_of_sentinels_too() -> None:
+    with pytest.raises(SettingsError, match="nonsense"):
+        check("redis+sentinel://host/NAME?nonsense=1")

@@ -1,0 +1,59 @@
+"""Each requester's own order of equals: fair by weight, and moved by nothing but need."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal_server.rendezvous import FEW, SPOTS, Equals, seed
+from tests.common.properties import PROPERTY
+
+
+def equals(weights: list[float], names: list[str] | None = None) -> Equals:
+    names = names or [f"squid {number}" for number in range(len(weights))]
+    return Equals(np.array([seed(name) for name in names], np.uint64), np.array(weights))
+
+
+def firsts(group: Equals) -> Counter[int]:
+    return Counter(group.order(spot, 1)[0] for spot in range(SPOTS))
+
+
+@pytest.mark.parametrize("size", [2, 5, FEW, FEW + 1, 60])
+def test_equal_squids_get_equal_shares(size: int) -> None:
+    shares = firsts(equals([100.0] * size))
+    expected = SPOTS / size
+    assert all(abs(shares[index] - expected) < 4.5 * expected**0.5 for index in range(size))
+
+
+def test_a_share_is_in_proportion_to_the_weight() -> None:
+    shares = firsts(equals([100.0, 300.0, 600.0]))
+    assert shares[0] / SPOTS == pytest.approx(0.1, abs=0.02)
+    assert shares[2] / SPOTS == pytest.approx(0.6, abs=0.03)
+
+
+def test_few_and_many_are_ordered_by_one_rule() -> None:
+    many = equals([float(n % 7 + 1) for n in range(FEW + 1)])
+    few = equals([float(n % 7 + 1) for n in range(FEW)])
+    for spot in range(200):
+        whole = [index for index in many.order(spot, FEW + 1) if index != FEW]
+        assert whole == few.order(spot, FEW)
+
+
+@given(st.lists(st.floats(0, 1e9), min_size=1, max_size=40), st.integers(0, SPOTS - 1), st.integers(0, 50))
+@PROPERTY
+def test_the_first_of_an_order_are_the_same_however_many_are_asked_for(
+    weights: list[float], spot: int, count: int
+) -> None:
+    group = equals(weights)
+    whole = group.order(spot, len(weights))
+    assert sorted(whole) == list(range(len(weights)))
+    assert group.order(spot, count) == whole[:count]
+
+
+def test_a_squid_that_grows_moves_nobody_between_the_others() -> None:
+    before, after = equals([100.0] * 6), equals([100.0] * 5 + [300.0])
+    for spot in range(500):
+        first = after.order(spot, 1)[0]
+        assert first in (5, before.order(spot, 1)[0])
