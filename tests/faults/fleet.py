@@ -105,8 +105,10 @@ class Fleet:
             agent.uuid, agent.due = uuid.uuid4().hex, 0.0
 
     def halt(self) -> None:
-        """No more heartbeats from anybody, so that what was acknowledged can be counted."""
+        """No more heartbeats from anybody, so that what was acknowledged can be counted; returns when none is
+        on its way any more."""
         self._halted.set()
+        wait_until(lambda: all(line.quiet.is_set() for line in self._lines), 20.0, "nothing is on its way")
 
     def add(self, agents: Iterable[Agent]) -> None:
         """More squids join, over a connection of their own."""
@@ -154,6 +156,8 @@ class _Line(threading.Thread):
         self._fleet = fleet
         self._end = end
         self._halted = halted
+        self.quiet = threading.Event()
+        """It has noticed that there is to be no more."""
 
     def run(self) -> None:
         while not self._end.is_set():
@@ -171,9 +175,11 @@ class _Line(threading.Thread):
         for agent in self._agents:
             leaving = agent.life is Life.LEAVING
             if self._end.is_set() or (self._halted.is_set() and not leaving):
-                return
+                break
             if agent.due <= time.monotonic() and (leaving or agent.life is Life.LIVE):
                 self._say(agent, AgentState.LEAVING if leaving else AgentState.UP)
+        if self._halted.is_set():
+            self.quiet.set()
 
     def _say(self, agent: Agent, state: AgentState) -> None:
         """Raises Unavailable for what was not acknowledged; the agent stays due."""

@@ -73,7 +73,9 @@ class Lists(threading.Thread):
         self._site = site
         self._pause = 1.0 / per_second
         self._end = end
-        self.known = {agent.address for agent in site.fleet.live}
+        living = {agent.address for agent in site.fleet.live}
+        self._known = {server: set(living) for server in site.servers}
+        """What each server has listed before; another may list it a moment later."""
         self.lost: dict[str, float] = {}
         self.overlong: dict[str, float] = {}
         self.offered_for: dict[str, float] = {}
@@ -87,15 +89,15 @@ class Lists(threading.Thread):
         before = {agent.address: agent for agent in self._site.fleet.live}
         asked = time.monotonic()
         try:
-            _, body = ask(server, "/nearest/5000")
+            _, body = ask(server, self._site.whole_list)
         except (OSError, http.client.HTTPException):
             return  # the lookups count that
         told = time.monotonic()
-        offered = {address.decode() for address in _ADDRESS.findall(body)}
+        offered, known = self._site.offered_in(body), self._known[server]
         for address, agent in before.items():
             if address in offered:
-                self.known.add(address)
-            elif address in self.known and agent.life is Life.LIVE:
+                known.add(address)
+            elif address in known and agent.life is Life.LIVE:
                 self.lost.setdefault(address, asked)
         for agent in self._site.fleet.agents:
             if agent.ended is not None and agent.address in offered:

@@ -1,5 +1,6 @@
 """A whole site on loopback: origin, squids, servers, and the fleet that they look after."""
 
+import json
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
 import requests
 
 from testbed.origin_process import OriginProcess
@@ -21,6 +23,7 @@ from tests.faults.scale import Scale
 from tests.testbed.fetch import fetch
 
 REAL_SQUIDS = 3
+LONGEST_ANSWER = 50
 LOCATIONS = "network,site,latitude,longitude\n127.0.0.0/8,here,48.46,-123.31\n"
 WARM_SECONDS = 40.0
 PORTS = range(20000, 32000)
@@ -70,13 +73,33 @@ class Site:
 
     def offered(self, server: ShoalServer) -> set[str]:
         """The addresses that a server offers to us."""
-        entries = fetch(f"{server.url}/nearest/5000").json() or {}
-        return {entry["public_ip"] for entry in entries.values()}
+        return self.offered_in(fetch(f"{server.url}{self.whole_list}").content)
+
+    @property
+    def whole_list(self) -> str:
+        """The path of an answer that names every squid: a lookup where it holds so many."""
+        return f"/nearest/{LONGEST_ANSWER}" if self.scale.agents < LONGEST_ANSWER else "/all"
+
+    def offered_in(self, answer: bytes) -> set[str]:
+        """The addresses that such an answer offers; `/all` also names squids that lookups do not offer."""
+        entries = (json.loads(answer) or {}).values()
+        some = self.whole_list == "/all"
+        return {entry["public_ip"] for entry in entries if entry["verified"] or not some}
 
     def health(self, server: ShoalServer) -> dict[str, object]:
         """What a server says of itself."""
         found: dict[str, object] = fetch(f"{server.url}/healthz").json()
         return found
+
+    def accepted(self) -> int:
+        """Heartbeats that servers have counted as stored, by the reports that they share."""
+        if self.redis is None:
+            counts = self.health(self.serving[0])["heartbeats"]
+            assert isinstance(counts, dict)
+            return int(counts.get("accepted", 0))
+        with redis.Redis.from_url(self.redis.url, socket_timeout=5.0) as client:
+            reports = [json.loads(report) for report in client.hvals("{shoal}:reports")]
+        return sum(report["heartbeats"].get("accepted", 0) for report in reports)
 
     def told_of(self, address: str) -> list[str]:
         """What the servers' logs say of a squid."""
@@ -125,6 +148,15 @@ def fleet_of(count: int, squid_port: int, first: int = 0) -> list[Agent]:
 
 def _door_port() -> int:
     return free_port("127.0.0.1", f"127.50.0.{random.randint(4, 200)}")
+
+
+def cared_for(site: Site, since: float) -> bool:
+    """Whether every living squid was heard and checked since then (by the clock of the day)."""
+    assert site.redis
+    with redis.Redis.from_url(site.redis.url, decode_responses=True) as client:
+        seen = dict(client.zrange("{shoal}:seen", 0, -1, withscores=True))
+        checks = {key: json.loads(text)["checked"] for key, text in client.hgetall("{shoal}:checks").items()}
+    return all(seen.get(one.id, 0) > since and (checks.get(one.id) or 0) > since for one in site.fleet.live)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Redis on its bad days: killed, emptied, hung, loading, full. Servers answer from what they knew."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import redis
 
 from testbed.ports import accepts
 from testbed.process import wait_until
-from testbed.redis import Redis
+from testbed.redis import Redis, Sentinel
+from tests.conftest import need
 from tests.faults.scale import Scale
-from tests.faults.site import Parts, Site, running
+from tests.faults.site import Parts, Site, cared_for, running
 from tests.faults.watch import Watch
 
 PARTS = "RabbitMQ, Redis"
@@ -113,3 +115,31 @@ def test_a_redis_that_loads_its_data_for_a_while(
             wait_until(lambda: any("stale" in state for state in watch.states), 10.0, "it is noticed")
             watch.live(scale.fault)
             watch.finish("Redis killed, and loading old data for long", PARTS)
+
+
+def test_a_redis_master_that_is_killed_and_replaced_by_its_replica(
+    new_directory: Callable[[str], Path], rabbit_vhost: str, scale: Scale
+) -> None:
+    """The sentinel promotes the replica; the old master comes back, and nobody falls for it."""
+    need(Redis)
+    with (
+        Redis(new_directory("redis")) as master,
+        Redis(new_directory("redis"), replica_of=master) as replica,
+        Sentinel(new_directory("sentinel"), master) as sentinel,
+    ):
+        wait_until(lambda: replica.follows() and sentinel.replicas() == 1, 30.0, "all know each other")
+        parts = Parts(new_directory, rabbit_vhost, rabbit_vhost, sentinel.url, master)
+        with running(parts, scale) as site, Watch(site, counted=True) as watch:
+            watch.live(1.0)
+            master.kill()
+            began = time.monotonic()
+            wait_until(lambda: replica.role() == "master", 30.0, "the replica is promoted")
+            site.redis = replica
+            since = time.time()
+            wait_until(lambda: cared_for(site, since), 30.0, "every squid is heard and checked again")
+            note = f"all heard and checked {time.monotonic() - began:.1f} s after the master was killed"
+            master.start()
+            watch.live(scale.dead_after)
+            watch.finish(
+                "Redis master killed with SIGKILL, a sentinel promotes its replica", PARTS, note=note
+            )

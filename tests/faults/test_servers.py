@@ -1,29 +1,19 @@
 """Servers that are killed, and servers that start before everything else."""
 
-import json
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import redis
-
 from testbed.process import wait_until
+from testbed.program import ShoalServer
 from testbed.rabbitmq import RabbitMQ
 from tests.faults.looks import ask
 from tests.faults.scale import Scale
-from tests.faults.site import Parts, Site, built, running
+from tests.faults.site import LOCATIONS, Parts, built, cared_for, running
 from tests.faults.watch import Watch
 
 TAKEN_OVER_SECONDS = 60.0
-
-
-def cared_for(site: Site, since: float) -> bool:
-    """Whether every living squid was heard and checked since then (by the clock of the day)."""
-    assert site.redis
-    with redis.Redis.from_url(site.redis.url, decode_responses=True) as client:
-        seen = dict(client.zrange("{shoal}:seen", 0, -1, withscores=True))
-        checks = {key: json.loads(text)["checked"] for key, text in client.hgetall("{shoal}:checks").items()}
-    return all(seen.get(one.id, 0) > since and (checks.get(one.id) or 0) > since for one in site.fleet.live)
 
 
 def lines(file: Path) -> int:
@@ -57,6 +47,46 @@ def test_a_single_server_that_is_killed_knows_its_squids_again(plain: Parts, sca
         assert site.offered(server) == {one.address for one in site.fleet.live}
         note = "lookups are counted while it runs; heartbeats since the last save (10 s) are not kept"
         watch.finish("the only server killed with SIGKILL", "listener, memory with a file", note=note)
+
+
+class Worker(ShoalServer):
+    """A server process that answers nobody."""
+
+    def is_ready(self) -> bool:
+        return self.running
+
+
+def test_processes_with_a_role_each(shared: Parts, scale: Scale) -> None:
+    """One answers, one hears, one checks; each of the latter two is killed and started again."""
+    with ExitStack() as stack:
+        site = stack.enter_context(built(shared, replace(scale, servers=1), flags=["web"]))
+        workers = [
+            Worker(
+                site.directory / role,
+                cvmfs_url=f"{site.origin.url}/cvmfs/atlas.cern.ch/.cvmfspublished",
+                locations=LOCATIONS,
+                amqp=shared.amqp,
+                store=shared.store,
+                flags=(*scale.flags, role),
+            )
+            for role in ("intake", "verify")
+        ]
+        for worker in workers:
+            stack.enter_context(worker)
+        site.start(site.servers[0])
+        stack.enter_context(site.fleet)
+        site.await_listed()
+        watch = stack.enter_context(Watch(site, witnesses=shared.agents_url))
+        for worker in workers:
+            watch.live(scale.beat)
+            worker.kill()
+            watch.live(scale.suspect_after)
+            worker.start()
+        since = time.time()
+        wait_until(
+            lambda: cared_for(site, since), TAKEN_OVER_SECONDS, "every squid is heard and checked again"
+        )
+        watch.finish("processes with a role each; intake and verify killed with SIGKILL", "RabbitMQ, Redis")
 
 
 def test_parts_that_start_in_the_wrong_order(shared: Parts, rabbitmq: RabbitMQ, scale: Scale) -> None:

@@ -39,7 +39,7 @@ def test_agents_that_are_cut_off_from_the_broker_together(
 
 def test_most_squids_killed_at_once(shared: Parts, scale: Scale) -> None:
     with running(shared, scale) as site, Watch(site, witnesses=shared.agents_url, counted=True) as watch:
-        watch.live(scale.dead_after)
+        watch.live(1.0)
         victims = site.fleet.live[REAL_SQUIDS + scale.agents // 4 :]
         site.destroy(victims)
         watch.live(scale.suspect_after)
@@ -49,7 +49,7 @@ def test_most_squids_killed_at_once(shared: Parts, scale: Scale) -> None:
 
 def test_most_squids_leave_at_once(shared: Parts, scale: Scale) -> None:
     with running(shared, scale) as site, Watch(site, witnesses=shared.agents_url, counted=True) as watch:
-        watch.live(scale.dead_after)
+        watch.live(1.0)
         leavers = site.fleet.live[scale.agents // 10 :]
         site.fleet.leave(leavers)
         watch.live(scale.dead_after)
@@ -59,7 +59,7 @@ def test_most_squids_leave_at_once(shared: Parts, scale: Scale) -> None:
 
 def test_single_squids_die_under_load(shared: Parts, scale: Scale) -> None:
     with running(shared, scale) as site, Watch(site, witnesses=shared.agents_url, counted=True) as watch:
-        watch.live(scale.dead_after)
+        watch.live(1.0)
         site.destroy(site.fleet.live[-1:])
         watch.live(scale.beat)
         site.fleet.die(site.fleet.live[-1:])

@@ -58,6 +58,14 @@ class Witnesses(threading.Thread):
         except redis.RedisError:
             return  # broken on purpose; the next look shows the rest
 
+    def ailments(self) -> list[str]:
+        """What is still to come of them, once no more are sent: an acknowledgement, or the store's word."""
+        if self.is_alive():
+            return ["a witness waits for its acknowledgement"]
+        self.read()
+        unstored = sorted(self.unstored)
+        return [f"{len(unstored)} heartbeats not stored: {unstored[:5]}"] if unstored else []
+
     def _dismiss(self, publisher: Publisher) -> None:
         self.read()
         for name in (self.stored & self.acknowledged.keys()) - self._gone:
