@@ -5,9 +5,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import agent, chain, client
+from benchmarks import agent, chain, client, intake
+from benchmarks.lookups import run as lookups
 
-BENCHMARKS = {"chain": chain.run, "client": client.run, "agent": agent.run}
+BENCHMARKS = {
+    "chain": chain.run,
+    "client": client.run,
+    "agent": agent.run,
+    "lookups": lookups.run,
+    "intake": intake.run,
+}
 
 
 def main() -> int:

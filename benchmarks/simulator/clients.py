@@ -1,0 +1,121 @@
+"""What workers do with an answer, and when a squid fails.
+
+CVMFS under the shoal-client is timid: it keeps its squids while they are good and nothing much nearer is
+told; of a `|` group every mounted repository takes a member at random. The others (Frontier, PAC, older
+clients) follow the order of each answer. All leave a dead squid for the next one of their chain within 5
+to 20 s, and come back to its head, or balance anew, 300 s later (CVMFS_PROXY_RESET_AFTER).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.simulator.arrays import Flags, Floats, Ints
+from benchmarks.simulator.world import World
+from shoal_client.choice import GROUP_KM, GROUP_SHARE, WORTH_KM, WORTH_TIMES
+
+MOUNTS = 4
+"""Repositories that a worker has mounted; each has a quarter of the worker's demand."""
+RESET_STEPS = 10
+WANTED = 2
+"""How many squids a worker configures (the shoal-client's default)."""
+NOBODY = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Answers, one row a worker: squids, best first (-1: no more), and their distance as they were told."""
+
+    squids: Ints
+    km: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What one round of lookups changed: the first squid told, the first squid configured."""
+
+    asked: Ints
+    told: Flags
+    configured: Flags
+
+
+class Clients:
+    """The state of all workers."""
+
+    def __init__(self, world: World, random: np.random.Generator) -> None:
+        self._world = world
+        self._random = random
+        self.chain = np.full((world.workers, WANTED), NOBODY, dtype=np.int64)
+        self.balanced = np.zeros(world.workers, dtype=np.bool_)
+        self._last_told = np.full(world.workers, NOBODY, dtype=np.int64)
+        self._active = np.zeros((world.workers, MOUNTS), dtype=np.int64)
+        self._reset = np.full(world.workers, -1, dtype=np.int64)
+
+    @property
+    def failed_over(self) -> Flags:
+        """Who has left a dead squid and not yet come back to the head of the chain."""
+        return self._reset >= 0
+
+    def using(self) -> Ints:
+        """The squid of every worker's every mount, -1 if it has none."""
+        return np.take_along_axis(self.chain, self._active, axis=1)
+
+    def take(self, workers: Ints, told: Told, lame: Flags) -> Moves:
+        """Let these workers act upon their answers; `lame` squids are dead or grossly slow."""
+        first = told.squids[:, 0]
+        seen = self._last_told[workers] != NOBODY
+        told_anew = seen & (first != self._last_told[workers])
+        self._last_told[workers] = first
+        chain, km = self._chosen(workers, told)
+        timid = ~self._world.in_order[workers]
+        changing = (first != NOBODY) & ~(timid & self._content(workers, told, chain, km, lame))
+        old = self.chain[workers, 0]
+        self.chain[workers[changing]] = chain[changing]
+        as_near = km[:, 1] <= km[:, 0] + np.maximum(GROUP_KM, GROUP_SHARE * km[:, 0])
+        self.balanced[workers[changing]] = (timid & as_near & (chain[:, 1] != NOBODY))[changing]
+        new = changing & ((old != chain[:, 0]) | timid)
+        self._start_anew(workers[new])
+        return Moves(workers, told_anew, (old != NOBODY) & (self.chain[workers, 0] != old))
+
+    def fail_over(self, alive: Flags, step: int) -> int:
+        """Mounts at dead squids take the other one of the chain; returns how many did."""
+        due = np.flatnonzero((self._reset >= 0) & (self._reset <= step))
+        self._reset[due] = -1
+        self._start_anew(due)
+        if alive.all():
+            return 0
+        up = np.append(alive, False)  # the last one is for NOBODY
+        other = np.take_along_axis(self.chain, 1 - self._active, axis=1)
+        leaving = ~up[self.using()] & up[other]
+        self._active[leaving] = 1 - self._active[leaving]
+        movers = leaving.any(axis=1) & (self._reset < 0)
+        self._reset[movers] = step + RESET_STEPS
+        return int(leaving.sum())
+
+    def _start_anew(self, workers: Ints) -> None:
+        """Every mount begins at the head of its chain: at random in a `|` group, else with the first."""
+        draw = self._random.integers(0, WANTED, (len(workers), MOUNTS))
+        self._active[workers] = draw * self.balanced[workers][:, None]
+
+    def _chosen(self, workers: Ints, told: Told) -> tuple[Ints, Floats]:
+        """The chain that each would configure: the first two; the shoal-client wants two sites."""
+        second = np.ones(len(workers), dtype=np.int64)
+        site = np.where(told.squids == NOBODY, -1, self._world.squid_site[told.squids])
+        elsewhere = (site != site[:, :1]) & (site >= 0)
+        far = elsewhere.any(axis=1) & ~self._world.in_order[workers]
+        second[far] = elsewhere.argmax(axis=1)[far]
+        pick = np.stack([np.zeros_like(second), second], axis=1)
+        return np.take_along_axis(told.squids, pick, axis=1), np.take_along_axis(told.km, pick, axis=1)
+
+    def _content(self, workers: Ints, told: Told, chain: Ints, km: Floats, lame: Flags) -> Flags:
+        """Whether a timid client keeps what it has: all of it still told and good, nothing much nearer."""
+        old = self.chain[workers]
+        found = told.squids[:, None, :] == old[:, :, None]
+        old_km = np.where(found, told.km[:, None, :], np.inf).min(axis=2)
+        good = (old != NOBODY) & ~np.append(lame, True)[old]
+        kept = (found.any(axis=2) & good) | ((old == NOBODY) & (chain == NOBODY))
+        worth = (old_km > WORTH_TIMES * km + WORTH_KM).any(axis=1)
+        site = self._world.squid_site
+        fewer_domains = (site[old[:, 0]] == site[old[:, 1]]) & (site[chain[:, 0]] != site[chain[:, 1]])
+        content: Flags = kept.all(axis=1) & ~worth & ~fewer_domains & (old[:, 0] != NOBODY)
+        return content

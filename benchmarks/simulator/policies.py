@@ -1,0 +1,225 @@
+"""Ways to choose squids: the shipped one, and others to compare it with.
+
+None but the shipped one knows anything of networks, groups or failure domains.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from benchmarks.simulator.arrays import Flags, Floats, Ints
+from benchmarks.simulator.clients import NOBODY, Told
+from benchmarks.simulator.fleet import Fleet
+from benchmarks.simulator.world import World
+from shoal_client.choice import GROUP_KM, GROUP_SHARE
+from shoal_server.board import Board, Seat, Wanted
+from shoal_server.lookup import Lookup, seat
+from shoal_server.ranking import EARTH_RADIUS_KM
+from shoal_server.registry import Registry
+from shoal_server.rendezvous import spot
+from shoal_server.snapshot import Snapshot, SnapshotKeeper
+from shoal_server.squid import LivenessRules, Owner, Place
+from shoal_server.stores.memory import MemoryStore
+
+COUNT = 7
+"""How many squids a client asks for: two, and five that may be bad."""
+
+
+class Policy(Protocol):
+    """Answers lookups. `look` is called when the server's picture has changed, before the lookups."""
+
+    def look(self, fleet: Fleet) -> None:
+        """Take a picture of what the server knows now."""
+
+    def told(self, workers: Ints) -> Told:
+        """The answers to these workers."""
+
+
+class _Locator:
+    """Knows every worker's site, as the operator's table and the databases would."""
+
+    generation = 0
+
+    def __init__(self, world: World, addresses: Sequence[str]) -> None:
+        self._sites = dict(zip(addresses, world.worker_site.tolist(), strict=True))
+        self._found = [(site.place, site.owner) for site in world.sites]
+
+    def find(self, address: str, _host: str | None = None) -> tuple[Place | None, Owner]:
+        found: tuple[Place | None, Owner] = self._found[self._sites[address]]
+        return found
+
+
+class Shipped:
+    """The server's own code, step by step as its lookup takes them, so that no term is worked out twice."""
+
+    def __init__(self, world: World, _random: np.random.Generator) -> None:
+        addresses = [dotted(int(address)) for address in world.address]
+        locator = _Locator(world, addresses)
+        self._keeper = SnapshotKeeper(Registry(MemoryStore(), LivenessRules()), locator)
+        self.lookup = Lookup(self._keeper, locator, verify=True)
+        self._requesters = [self.lookup.requester(address) for address in addresses]
+        self._spots = [spot(address) for address in addresses]
+
+    def look(self, fleet: Fleet) -> None:
+        rows = [(index, one) for index, one in enumerate(fleet.listed) if one is not None]
+        listed = tuple(one for _, one in rows)
+        self._board = Board.of(listed, verify=True)
+        self._keeper.current = Snapshot(listed, 0.0, self._board)
+        self._squids = [index for index, _ in rows]
+        self._km: dict[Seat, dict[int, float]] = {}
+
+    def told(self, workers: Ints) -> Told:
+        squids = np.full((len(workers), COUNT), NOBODY, dtype=np.int64)
+        km = np.full((len(workers), COUNT), np.inf)
+        for number, worker in enumerate(workers.tolist()):
+            rows, far = self._answer(worker)
+            squids[number, : len(rows)] = [self._squids[row] for row in rows]
+            km[number, : len(rows)] = far
+        return Told(squids, km)
+
+    def _answer(self, worker: int) -> tuple[list[int], list[float]]:
+        """The rows of the squids told to a worker, and their effective distances."""
+        requester = self._requesters[worker]
+        here = seat(requester, self._board)
+        plan = self._board.plan(here, Wanted(), COUNT)
+        rows = [plan.rows[place] for place in plan.told(self._spots[worker], COUNT)]
+        known = self._km.setdefault(here, {})
+        for row in rows:
+            if row not in known:
+                known[row] = self.lookup.terms(requester, self._board, row, 0).effective_km
+        return rows, [known[row] for row in rows]
+
+
+@dataclass
+class _Other:
+    """What the others share: squids that are listed, and plain distance."""
+
+    world: World
+    random: np.random.Generator
+    known: Flags = field(init=False)
+    fleet: Fleet = field(init=False)
+
+    def look(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.known = fleet.known
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What is worked out once for a picture."""
+
+    def _km(self, site: int) -> Floats:
+        """From a site to every squid; infinite to those that are not listed."""
+        return np.where(self.known, self.world.km[site, self.world.squid_site], np.inf)
+
+    def told(self, workers: Ints) -> Told:
+        squids = np.full((len(workers), COUNT), NOBODY, dtype=np.int64)
+        site = self.world.worker_site[workers]
+        for where in np.unique(site):
+            here = np.flatnonzero(site == where)
+            answer = self._answer(int(where), len(here))[:, :COUNT]
+            squids[here[:, None], np.arange(answer.shape[1])] = answer
+        _two_different(squids)
+        km = np.where(squids == NOBODY, np.inf, self.world.km[site[:, None], self.world.squid_site[squids]])
+        return Told(squids, km)
+
+    def _answer(self, site: int, asking: int) -> Ints:
+        """Squids in order for each of so many workers of a site."""
+        cost = self._cost(site)
+        order = np.argsort(cost, kind="stable")[: min(COUNT, int(self.known.sum()))]
+        return np.broadcast_to(order, (asking, len(order)))
+
+    def _cost(self, site: int) -> Floats:
+        raise NotImplementedError
+
+
+class Nearest(_Other):
+    """By distance alone."""
+
+    def _cost(self, site: int) -> Floats:
+        return self._km(site)
+
+
+class Classic(_Other):
+    """Shoal's formula: w * d / (pi R) + (1 - w) * load / max_load with w = 0.5 and one max_load for all."""
+
+    MAX_LOAD = 122_000.0
+
+    def _cost(self, site: int) -> Floats:
+        far = self._km(site) / (np.pi * EARTH_RADIUS_KM)
+        return 0.5 * far + 0.5 * self.fleet.reported / self.MAX_LOAD
+
+
+class Random(_Other):
+    """Any squids, wherever they are."""
+
+    def _answer(self, site: int, asking: int) -> Ints:
+        known = np.flatnonzero(self.known)
+        if not len(known):
+            return np.empty((asking, 0), dtype=np.int64)
+        return known[self.random.integers(0, len(known), (asking, COUNT))]
+
+
+class TwoChoices(_Other):
+    """Of two drawn at random from the nearest squids (all within 50 km or a tenth), the less loaded one."""
+
+    def _answer(self, site: int, asking: int) -> Ints:
+        km = self._km(site)
+        order = np.argsort(km, kind="stable")[: int(self.known.sum())]
+        nearest = order[km[order] <= km[order[0]] + max(GROUP_KM, GROUP_SHARE * km[order[0]])]
+        pair = nearest[self.random.integers(0, len(nearest), (asking, 2))]
+        used = self.fleet.reported[pair] / self.world.capacity[pair]
+        swap = used[:, 0] > used[:, 1]
+        pair[swap] = pair[swap][:, ::-1]
+        rest = np.broadcast_to(order[:COUNT], (asking, len(order[:COUNT])))
+        return np.concatenate([pair, rest], axis=1)
+
+
+class Mirrorbits(_Other):
+    """The weights of mirrorbits (near mirrors score by how much nearer they are), drawn at random."""
+
+    def _prepare(self) -> None:
+        self._shares: dict[int, Floats] = {}
+
+    def _answer(self, site: int, asking: int) -> Ints:
+        share = self._shares.get(site)
+        if share is None:
+            share = self._shares[site] = self._weights(site)
+        order = super()._answer(site, asking)
+        if not share[-1]:
+            return order
+        drawn = np.searchsorted(share, self.random.random((asking, 2)) * share[-1], side="right")
+        return np.concatenate([drawn, order], axis=1)
+
+    def _cost(self, site: int) -> Floats:
+        return self._km(site)
+
+    def _weights(self, site: int) -> Floats:
+        """Cumulated."""
+        km = self._km(site)
+        base = np.floor(km[self.known].max()) if self.known.any() else 0.0
+        weight = np.where(km <= 1.5 * km.min(), 2 * (base - km) + 1, base - km + 1) - base
+        return np.cumsum(np.where(self.known, np.maximum(weight, 0.0), 0.0))
+
+
+def _two_different(squids: Ints) -> None:
+    """Where the first was drawn twice, the next that is another comes second."""
+    other = squids != squids[:, :1]
+    rows = np.flatnonzero(~other[:, 1] & other.any(axis=1))
+    squids[rows, 1] = squids[rows, other[rows].argmax(axis=1)]
+
+
+def dotted(address: int) -> str:
+    """An IPv4 address as text."""
+    return ".".join(str(address >> shift & 255) for shift in (24, 16, 8, 0))
+
+
+POLICIES: Mapping[str, Callable[[World, np.random.Generator], Policy]] = {
+    "shipped": Shipped,
+    "nearest": Nearest,
+    "random": Random,
+    "two choices": TwoChoices,
+    "classic": Classic,
+    "mirrorbits": Mirrorbits,
+}
