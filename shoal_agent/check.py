@@ -121,8 +121,11 @@ def _host(host: Host, parts: Parts) -> Iterator[Line]:
     everything = (f"{each.name} {' '.join(each.addresses)}" for each in interfaces() if each.addresses)
     yield Line("all addresses", "; ".join(everything), told["addresses"])
     yield Line("public IPv4", host.public_ip or "none", told["addresses"])
-    yield Line("private IPv4", host.private_ip or "none", told["addresses"])
-    yield Line("IPv6", host.ipv6 or "none", told["addresses"])
+    given = parts.settings
+    yield Line(
+        "private IPv4", host.private_ip or "none", "configured" if given.private_ip else told["addresses"]
+    )
+    yield Line("IPv6", host.ipv6 or "none", "configured" if given.ipv6 else told["addresses"])
     yield _external(host, parts)
 
 

@@ -36,9 +36,14 @@ class Parts:
 
     def look(self) -> host.Host:
         """What this VM is now, and how the outside sees it."""
-        found = host.look(self.settings.hostname, self.settings.interface)
+        found, settings = host.look(self.settings.hostname, self.settings.interface), self.settings
         outside = self.outside.found
-        return replace(found, external_ip=outside.address if outside else None)
+        return replace(
+            found,
+            private_ip=settings.private_ip or found.private_ip,
+            ipv6=settings.ipv6 or found.ipv6,
+            external_ip=outside.address if outside else None,
+        )
 
     def agent(self, broker: Broker, renew: Callable[[], Broker] | None = None) -> Agent:
         """The agent that publishes to `broker`, which `renew` may replace before each connection."""

@@ -11,7 +11,7 @@ from shoal_agent.stun import DEFAULT_PORT as STUN_PORT
 from shoal_common import kinds
 from shoal_common.amqp import compose_broker_url
 from shoal_common.heartbeat import MAX_RATE, CacheType, Upstream
-from shoal_common.hosts import HostPort, host_text, ipv4
+from shoal_common.hosts import HostPort, host_text, ipv4, ipv6
 from shoal_common.program import LogLevel
 from shoal_common.settings import Settings, Values, setting
 
@@ -23,6 +23,7 @@ STRATUM_ONES = (
 )
 _HOST = kinds.Kind(host_text, "a host name")
 _IPV4 = kinds.Kind(ipv4, "an IPv4 address")
+_IPV6 = kinds.Kind(ipv6, "an IPv6 address that others can reach")
 _ADDRESS = kinds.Kind(lambda value: str(ipaddress.ip_address(value)), "an IPv4 or IPv6 address")
 _STUN = kinds.Kind(
     lambda value: HostPort.parse(value, STUN_PORT), f"HOST or HOST:PORT (default port {STUN_PORT})"
@@ -85,6 +86,18 @@ class AgentSettings(Settings):
         kinds.optional(_IPV4, "a public address of this VM, else what the cloud or a STUN server says"),
         "The address under which the outside reaches this VM, where a NAT or a floating IP hides it. It wins "
         "over a public address that the VM has itself.",
+    )
+    private_ip: str | None = setting(
+        "general",
+        None,
+        kinds.optional(_IPV4, "the first private one of the interface"),
+        "The address by which machines of its own site reach this VM.",
+    )
+    ipv6: str | None = setting(
+        "general",
+        None,
+        kinds.optional(_IPV6, "the first one of the interface"),
+        "The IPv6 address by which others reach this VM.",
     )
     cache_port: int | None = setting(
         "general",

@@ -157,8 +157,12 @@ class Service(ABC):
         self.tidy()
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): it still takes connections and answers nothing, like a hung machine."""
+        """Freeze it (SIGSTOP): it still takes connections and answers nothing, like a hung machine.
+
+        Returns when each of its threads stands still: on a busy machine some could go on for a moment.
+        """
         self._signal(signal.SIGSTOP)
+        wait_until(lambda: _stands_still(self.pid), self.ends_within, f"{self.program} stopped")
 
     def resume(self) -> None:
         """Let a paused one go on (SIGCONT)."""
@@ -235,3 +239,12 @@ def _lives(group: int) -> bool:
             if int(its_group) == group and state not in "ZX":
                 return True
     return False
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether all threads of a process are stopped (proc(5): the state follows the name in parentheses)."""
+    try:
+        stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # one of them ended while we looked
+    return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in stats)

@@ -1,6 +1,7 @@
 """Addresses, the interface that carries the traffic, its counters, the name."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from shoal_agent.host import (
     own_name,
     route_source,
 )
+from shoal_agent.parts import make
+from shoal_agent.settings import AgentSettings
 
 LOOPBACK = Interface("lo", ("127.0.0.1", "::1"))
 DOCKER = Interface("docker0", ("172.17.0.1",))
@@ -145,3 +148,9 @@ def test_without_a_hosts_file_the_short_name_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "12345", "my host", "a;b"])
 def test_a_name_that_is_no_host_name_is_not_announced(name: str, tmp_path: Path) -> None:
     assert own_name(name, tmp_path / "hosts") is None
+
+
+def test_addresses_that_are_set_win_over_those_that_are_found() -> None:
+    parts = make(replace(AgentSettings(), private_ip="10.9.9.9", ipv6="2001:db8::9", metadata_url=None))
+    seen = parts.look()
+    assert (seen.private_ip, seen.ipv6) == ("10.9.9.9", "2001:db8::9")
