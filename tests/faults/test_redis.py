@@ -63,6 +63,8 @@ def hung(site: Site, watch: Watch) -> None:
     assert site.redis
     site.redis.pause()
     watch.live(site.scale.fault)
+    # A server asks twice and waits 2 s for each answer before it gives the store up.
+    wait_until(lambda: any("stale" in state for state in watch.states), 10.0, "it is noticed")
     site.redis.resume()
 
 
