@@ -9,7 +9,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 from shoal_common.hosts import HostPort
 from shoal_common.proxylist import ProxyList
 from shoal_server.lookup import Explanation
-from shoal_server.ranking import ASSUMED_KM, NETWORK_KM, Ranked, first
+from shoal_server.ranking import ASSUMED_KM, Ranked, first
 from shoal_server.squid import Listed
 from shoal_server.web.backend import Backend, requester_address
 from shoal_server.web.map import Area, Mark, marks, path
@@ -48,7 +48,7 @@ class Told:
         one = self.ranked
         return [
             ("distance", self.distance_km),
-            ("network", NETWORK_KM[one.relation]),
+            ("network", one.network_km + one.metered_km + one.tier_km),
             ("load", one.load_km),
             ("doubt", one.doubt_km),
         ]

@@ -1,6 +1,7 @@
 """What server processes say of themselves, joined."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_while_the_store_is_away_the_last_reports_count(shelf: Shelf) -> None:
 def test_a_clockwork_that_runs_late_is_told(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "REPORT_SECONDS", 0.01)
     ticks = iter([100.0, 100.01 + 0.75, 200.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr(reports, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     stop, reporter = Twice(), web(shelf)
     reporter.run(stop)
     assert reporter.all[-1].late_seconds == pytest.approx(0.75)
