@@ -58,6 +58,15 @@ def test_two_free_ports_are_never_the_same() -> None:
     assert len({free_port() for _ in range(20)}) == 20
 
 
+def test_a_port_given_to_one_process_is_given_to_no_other() -> None:
+    port = free_port()
+    other = f"from testbed import ports; ports._RANGE = range({port}, {port} + 1); ports.free_port()"
+    asked = subprocess.run(
+        [sys.executable, "-c", other], check=False, cwd=ROOT, capture_output=True, text=True
+    )
+    assert f"no free TCP port between {port} and {port}" in asked.stderr
+
+
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
     assert not _Absent.available()
     with pytest.raises(Missing, match=r"no-such-program.*apt-get install.*no-such-package"):
