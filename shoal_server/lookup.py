@@ -23,12 +23,13 @@ MOST_EXCLUDED = 200
 class Explanation:
     """What a requester is told, best first, and why each other squid is left out, as a sentence.
 
-    `ranked` are the best, `allowed` is how many may be told in all; `excluded` are the nearest of those
-    that are left out, `left_out` how many there are. `open_to_asker`: the ids of the squids whose inside
-    address whoever asked may know.
+    `told` is the answer; `ranked` are the best, `allowed` is how many may be told in all; `excluded` are
+    the nearest of those that are left out, `left_out` how many there are. `open_to_asker`: the ids of the
+    squids whose inside address whoever asked may know.
     """
 
     requester: Requester
+    told: Sequence[Ranked]
     ranked: Sequence[Ranked]
     allowed: int
     excluded: Sequence[tuple[Listed, str]]
@@ -72,7 +73,7 @@ class Lookup:
         without IPv6 can use.
         """
         requester = self._requester(address, service, uses)
-        return self._told(requester, Wanted(service, types, ipv4), count, None)
+        return self._told(self.board, requester, Wanted(service, types, ipv4), count)
 
     @property
     def board(self) -> Board:
@@ -92,35 +93,43 @@ class Lookup:
         """The squid of a row as it ranks for a requester."""
         return ranked(requester, board.listed[row], verify=self._verify, group=group)
 
-    def _told(self, requester: Requester, wanted: Wanted, count: int, among: Flags | None) -> list[Ranked]:
-        board = self.board
+    def _told(
+        self, board: Board, requester: Requester, wanted: Wanted, count: int, among: Flags | None = None
+    ) -> list[Ranked]:
         also = board.draining(requester.uses, requester.service)
         plan = board.plan(seat(requester, board), wanted, count, also, among)
         told = plan.told(spot(requester.address), count)
         return [self.terms(requester, board, plan.rows[place], plan.numbers[place]) for place in told]
 
     def explain(
-        self, address: str, asker: str | None, service: Upstream, types: frozenset[CacheType] = ANY_TYPE
+        self,
+        address: str,
+        asker: str | None,
+        service: Upstream,
+        types: frozenset[CacheType] = ANY_TYPE,
+        *,
+        count: int,
+        ipv4: bool = False,
     ) -> Explanation:
-        """What a requester at `address` is told, and why not the rest, for whoever asks about it.
+        """What `nearest` tells a requester at `address`, and why not the rest, for whoever asks about it.
 
         An `asker` learns of those squids alone that it may know itself; None, an operator, of all.
         """
-        board = self._keeper.current.board
-        requester, wanted = self._requester(address, service, frozenset()), Wanted(service, types)
+        board = self.board
+        requester, wanted = self._requester(address, service, frozenset()), Wanted(service, types, ipv4)
         here = seat(requester, board)
         known, local = np.ones(len(board.listed), np.bool_), np.arange(len(board.listed))
         if asker is not None:
             own = seat(self._requester(asker, service, frozenset()), board)
             known, local = board.known(own), board.local(own)
         allowed = board.allowed(here, wanted) & known
-        told = self._told(requester, wanted, MOST_TOLD, known)
         left_out = np.flatnonzero(known & ~allowed)
         policy = Policy(verify=self._verify, types=types)
         excluded = [board.listed[row] for row in board.nearest_rows(here, left_out, MOST_EXCLUDED)]
         return Explanation(
             requester,
-            told,
+            self._told(board, requester, wanted, count, known),
+            self._told(board, requester, wanted, MOST_TOLD, known),
             int(np.count_nonzero(allowed)),
             [(one, exclusion(requester, one, policy) or "") for one in excluded],
             len(left_out),
@@ -129,7 +138,7 @@ class Lookup:
 
     def everything(self, address: str) -> Sequence[tuple[Listed, bool]]:
         """All squids that the requester may know of, verified or not, and whether each is on its own site."""
-        board = self._keeper.current.board
+        board = self.board
         if self._open_all:
             return [(one, True) for one in board.listed]
         own = seat(self._requester(address, Upstream.BOTH, frozenset()), board)

@@ -11,7 +11,6 @@ These are the rules for one requester and one squid; `board.py` applies them to 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -187,19 +186,6 @@ def secrecy(requester: Requester, listed: Listed, *, verify: bool) -> str | None
     if verify and check.reach is Reach.LOCAL and not (is_local(tie) or tie is Relation.ORGANISATION):
         return f"it serves its own site alone: {check.reason}"
     return None
-
-
-def first(ranked: Sequence[Ranked], count: int) -> Sequence[Ranked]:
-    """The first `count`, spanning two failure domains where there are two: a site may go down as a whole.
-
-    If all of them are in one domain, the last one gives its place to the best squid of another.
-    """
-    told = ranked[:count]
-    if count < 2 or len({failure_domain(one.listed) for one in told}) != 1:
-        return told
-    here = failure_domain(told[0].listed)
-    elsewhere = next((one for one in ranked[count:] if failure_domain(one.listed) != here), None)
-    return [*told[:-1], elsewhere] if elsewhere else told
 
 
 def failure_domain(listed: Listed) -> object:

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 from shoal_common.hosts import HostPort
 from shoal_common.proxylist import ProxyList
 from shoal_server.lookup import Explanation
-from shoal_server.ranking import ASSUMED_KM, Ranked, first
+from shoal_server.ranking import ASSUMED_KM, Ranked
 from shoal_server.squid import Listed
 from shoal_server.web.backend import Backend, requester_address
 from shoal_server.web.map import Area, Mark, marks, path
@@ -126,7 +126,7 @@ def _page(backend: Backend, question: Question, own: str) -> str:
     def row(listed: Listed) -> Row:
         return Row.of(listed, now, backend.liveness, local=listed.squid.id in found.open_to_asker)
 
-    best = first(found.ranked, question.count)
+    best = found.told
     told = [Told(number, row(one.listed), one) for number, one in enumerate(best, 1)]
     others = _others(found, best, row)[:MOST_NAMED]
     proxies = [_proxy(one, found) for one in best]

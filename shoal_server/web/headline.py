@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shoal_server.squid import Squid
 from shoal_server.web.backend import Backend
 from shoal_server.web.rows import ORDER, SERVING, TROUBLED, Row, State
 from shoal_server.web.words import rate, span, squids, whole
@@ -87,12 +88,12 @@ def shares(counts: Mapping[State, int]) -> list[Share]:
     return made
 
 
-def pulse(rows: Iterable[Row], now: float) -> float:
+def pulse(heard_of: Iterable[Squid], now: float) -> float:
     """Heartbeats per second of late, as far as the list tells: it knows each squid's last one alone."""
     heard = 0.0
-    for row in rows:
-        if 0 <= now - row.squid.seen < PULSE_SECONDS:
-            heard += max(1.0, PULSE_SECONDS / (row.squid.beat.interval or PULSE_SECONDS))
+    for squid in heard_of:
+        if 0 <= now - squid.seen < PULSE_SECONDS:
+            heard += max(1.0, PULSE_SECONDS / (squid.beat.interval or PULSE_SECONDS))
     return heard / PULSE_SECONDS
 
 
@@ -136,7 +137,7 @@ def _facts(backend: Backend, rows: Sequence[Row], now: float) -> list[Fact]:
     load, capacity = sum(row.squid.load for row in rows), sum(row.squid.max_load for row in rows)
     return [
         Fact("Load", rate(load), f"of {rate(capacity)}"),
-        Fact("Heartbeats", f"{pulse(rows, now):.1f} /s", taken),
+        Fact("Heartbeats", f"{pulse((row.squid for row in rows), now):.1f} /s", taken),
         _either("Intake", reporter.connected, "connected", "away"),
         _either("Store", stale is None, "working", "away", f"for {span(now - (stale or now))}"),
         _geoip(backend, now),

@@ -62,11 +62,6 @@ def blueprint(backend: Backend) -> Blueprint:
     return routes
 
 
-def usable(ranked: Iterable[Ranked]) -> list[Ranked]:
-    """Those that deployed clients can use, best first."""
-    return [one for one in ranked if _has_ipv4(one.listed, local=one.local)]
-
-
 def _has_ipv4(listed: Listed, *, local: bool) -> bool:
     """Deployed clients build `http://ADDRESS:PORT` of what they are told; no IPv6 address survives that."""
     squid = listed.squid

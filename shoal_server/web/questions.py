@@ -53,7 +53,9 @@ def answer(backend: Backend, question: Question) -> Explanation:
     own = requester_address(request, backend.trusted_proxies)
     asker = None if is_operator(request, backend.operator_token) else own
     types = SQUIDS if question.service is Upstream.BOTH else ANY_TYPE
-    return backend.lookup.explain(question.address or own, asker, question.service, types)
+    return backend.lookup.explain(
+        question.address or own, asker, question.service, types, count=question.count
+    )
 
 
 def shown_id(found: Explanation, squid: Squid) -> str:

@@ -19,9 +19,8 @@ from msgspec import UNSET, Struct, UnsetType
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort, is_host_name
 from shoal_server.lookup import SQUIDS
-from shoal_server.ranking import Ranked, first
+from shoal_server.ranking import Ranked
 from shoal_server.web.backend import Backend, is_operator, requester_address
-from shoal_server.web.legacy import usable
 from shoal_server.web.parameters import Address, YesNo, read
 from shoal_server.web.problems import BadQueryError
 
@@ -135,9 +134,8 @@ def _proxies(backend: Backend, own: str, other: Address | UnsetType, service: Up
     """The squids for a requester; who asks about another address learns what it may know itself."""
     if other:
         asker = None if is_operator(request, backend.operator_token) else own
-        found = backend.lookup.explain(other, asker, service, SQUIDS)
-        able = found.ranked if ":" in other else usable(found.ranked)
-        return [_proxy(one, inside=one.squid.id in found.open_to_asker) for one in first(able, MOST)]
+        found = backend.lookup.explain(other, asker, service, SQUIDS, count=MOST, ipv4=":" not in other)
+        return [_proxy(one, inside=one.squid.id in found.open_to_asker) for one in found.told]
     told = backend.lookup.nearest(own, service, SQUIDS, count=MOST, ipv4=":" not in own)
     return [_proxy(one, inside=True) for one in told]
 

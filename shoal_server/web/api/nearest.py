@@ -12,7 +12,7 @@ from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.proxylist import ProxyList
 from shoal_server.lookup import Explanation
-from shoal_server.ranking import ASSUMED_KM, Ranked, Relation, first
+from shoal_server.ranking import ASSUMED_KM, Ranked, Relation
 from shoal_server.web.api.operations import Call, get
 from shoal_server.web.api.shapes import Km, SquidFacts, State, Where, Whose, facts, where, whose
 from shoal_server.web.parameters import YesNo
@@ -120,7 +120,7 @@ OPERATIONS = (nearest, explain)
 
 def _answer(call: Call, question: Question) -> tuple[NearestAnswer, Explanation, Sequence[Ranked]]:
     found = answer(call.backend, question)
-    best = first(found.ranked, question.count)
+    best = found.told
     requester = found.requester
     told = NearestAnswer(
         requester=Requester(str(requester.address), where(requester.place), whose(requester.owner)),

@@ -11,10 +11,7 @@ from shoal_server.reports import Report
 from shoal_server.squid import Liveness, Reach, Squid
 from shoal_server.web.api.operations import Call, Nothing, get
 from shoal_server.web.api.shapes import Rate, State, Time
-
-ACCEPTED = "accepted"
-PULSE_SECONDS = 10.0
-"""Heartbeats are counted over this long; agents send one in 30 s, so few squids count twice."""
+from shoal_server.web.headline import ACCEPTED, pulse
 
 
 class Counts(Struct, frozen=True):
@@ -87,7 +84,7 @@ def status(call: Call, asked: Nothing) -> Status:
         squids=_counts(squids, call),
         load=round(sum(squid.load for squid in squids), 1),
         max_load=round(sum(squid.max_load for squid in squids)),
-        heartbeats=Beats(accepted, outcomes, round(_pulse(squids, call.now), 2)),
+        heartbeats=Beats(accepted, outcomes, round(pulse(squids, call.now), 2)),
         intake=backend.reporter.connected,
         hold=backend.reporter.held,
         stale_since=backend.keeper.stale_since,
@@ -112,11 +109,3 @@ def _counts(squids: Iterable[Squid], call: Call) -> Counts:
         {reach: reaches[reach] for reach in Reach},
         sum(squid.draining for squid in squids),
     )
-
-
-def _pulse(squids: Iterable[Squid], now: float) -> float:
-    heard = 0.0
-    for squid in squids:
-        if 0 <= now - squid.seen < PULSE_SECONDS:
-            heard += max(1.0, PULSE_SECONDS / (squid.beat.interval or PULSE_SECONDS))
-    return heard / PULSE_SECONDS
