@@ -1,32 +1,29 @@
 """Free TCP ports on loopback."""
 
-import fcntl
-import functools
-import os
 import random
 import socket
-import tempfile
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 # Below the kernel's default range for outgoing connections (32768-60999): a port that was found free
 # here cannot be taken by somebody's client socket before its service binds it.
 _RANGE = range(20000, 32000)
-_given: set[int] = set()
+_BLOCK = 50
+_mine: list[int] = []
 
 
 def free_port(*hosts: str) -> int:
-    """A TCP port free on every one of `hosts` (default 127.0.0.1).
+    """A TCP port free on every one of `hosts` (default 127.0.0.1), never given out before by this process.
 
     It is nobody else's as long as this process lives: a service of one test run that stands still for a
     moment would find its port taken by another's.
     """
-    for port in random.sample(_RANGE, len(_RANGE)):
-        if port not in _given and _reserved(port) and _is_free(hosts or ("127.0.0.1",), port):
-            _given.add(port)
+    while True:
+        if not _mine:
+            _mine.extend(_reserve())
+        port = _mine.pop()
+        if _is_free(hosts or ("127.0.0.1",), port):
             return port
-    raise OSError(f"no free TCP port between {_RANGE.start} and {_RANGE.stop - 1} on {hosts}")
 
 
 def free_ports(count: int) -> list[int]:
@@ -55,19 +52,19 @@ def first_bytes(host: str, port: int, say: bytes, within: float = 1.0) -> bytes:
         return b""
 
 
-def _reserved(port: int) -> bool:
-    """Whether no other process has this port; the lock ends with this process."""
-    try:
-        fcntl.lockf(_book(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-@functools.cache
-def _book() -> int:
-    """A file whose bytes stand for ports; to be open until the end, since closing it would end the locks."""
-    return os.open(Path(tempfile.gettempdir(), f"shoal-ports-{os.getuid()}"), os.O_RDWR | os.O_CREAT, 0o600)
+def _reserve() -> list[int]:
+    """A block of ports that no other process has: a name among the kernel's that ends with this process."""
+    starts = range(_RANGE.start, _RANGE.stop, _BLOCK)
+    for start in random.sample(starts, len(starts)):
+        holder = socket.socket(socket.AF_UNIX)
+        try:
+            holder.bind(f"\0shoal-ports-{start}")
+        except OSError:
+            holder.close()
+            continue
+        holder.detach()  # to be open until the end
+        return random.sample(range(start, start + _BLOCK), _BLOCK)
+    raise OSError(f"all TCP ports between {_RANGE.start} and {_RANGE.stop - 1} are in use")
 
 
 def _is_free(hosts: Iterable[str], port: int) -> bool:
