@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from shoal_agent.beat import Meter, Terms, Traffic
 from shoal_agent.host import Host, bytes_sent
 from shoal_agent.instance import Instance
-from shoal_agent.publisher import Publisher, pause_after
+from shoal_agent.publisher import NobodyListensError, Publisher, pause_after, pause_for_a_listener
 from shoal_agent.voice import Voice
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import AgentState, Heartbeat
@@ -26,7 +26,8 @@ class Agent:
     """Publishes each cache while it is good; says goodbye for it when it is not, and at the end.
 
     All caches share one connection, one look at the host and one load. A heartbeat that could not be sent
-    is dropped: the next try makes a fresh one. Within one outage each reason is logged once.
+    is dropped: the next try makes a fresh one. Within one outage each reason is logged once; that nobody
+    listens is such a reason, but the next try is soon, since the broker is well.
     """
 
     def __init__(
@@ -181,7 +182,7 @@ class Agent:
         try:
             self._publisher.connect()
         except Unavailable as error:
-            self._failed(str(error))
+            self._failed(error)
             return False
         return True
 
@@ -190,16 +191,18 @@ class Agent:
         try:
             self._publisher.publish(body)
         except Unavailable as error:
-            self._failed(str(error))
+            self._failed(error)
             return False
         self._failures = 0
         self._told.clear()
         return True
 
-    def _failed(self, reason: str) -> None:
-        self._failures += 1
+    def _failed(self, error: Unavailable) -> None:
+        nobody, reason = isinstance(error, NobodyListensError), str(error)
+        self._failures = 1 if nobody else self._failures + 1
         self._trouble = reason
-        self._not_before = time.monotonic() + pause_after(self._failures)
+        pause = pause_for_a_listener() if nobody else pause_after(self._failures)
+        self._not_before = time.monotonic() + pause
         for voice in self._voices.values():
             voice.news = True
         if reason not in self._told and len(self._told) < _MOST_TOLD:
@@ -215,4 +218,4 @@ class Agent:
         try:
             self._publisher.wait(seconds)
         except Unavailable as error:
-            self._failed(str(error))
+            self._failed(error)

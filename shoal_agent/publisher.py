@@ -1,7 +1,8 @@
 """Carries heartbeats to a broker: one kept connection, confirms, the brokers of a cluster in turn.
 
 A message is confirmed or it is lost: nothing is queued here, so no stale news is sent late and memory
-stays constant however long the broker is away.
+stays constant however long the broker is away. It is published as mandatory (AMQP 0-9-1 §1.8.3.7): what no
+queue takes comes back, where a broker would confirm it and drop it.
 """
 
 import random
@@ -11,18 +12,31 @@ from contextlib import suppress
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import ChannelClosedByBroker, ConnectionBlockedTimeout, ProbableAuthenticationError
+from pika.exceptions import (
+    ChannelClosedByBroker,
+    ConnectionBlockedTimeout,
+    ProbableAuthenticationError,
+    UnroutableError,
+)
 
 from shoal_common.amqp import ROUTING_KEY, Broker
 from shoal_common.amqp_trouble import TROUBLE, explain
 from shoal_common.errors import SettingsError, Unavailable
 
 LONGEST_PAUSE = 60.0
+LISTENER_SECONDS = 5.0
+"""The longest wait for somebody who listens: a server that starts, or one whose queue has moved."""
 MESSAGE_TTL_MS = 180 * 1000
 """A heartbeat that waited this long in a queue says nothing of the present."""
 UNACKNOWLEDGED_MS = 10_000
 """A connection whose packets nobody takes is given up then: our address may have changed under it."""
 _NOBODY = "shoal.is-anybody-there"
+NOT_FOUND = 404
+"""Reply code (AMQP 0-9-1 §1.2)."""
+
+
+class NobodyListensError(Unavailable):
+    """The broker is well, and no server has a queue for what was published: it was not delivered."""
 
 
 def pause_after(failures: int) -> float:
@@ -31,6 +45,11 @@ def pause_after(failures: int) -> float:
     Agents that lost one broker in the same second come back spread over the whole span.
     """
     return random.uniform(0.0, min(LONGEST_PAUSE, 2.0 ** min(failures, 16)))  # noqa: S311 - guards nothing
+
+
+def pause_for_a_listener() -> float:
+    """Seconds until the next try while the broker is well: a few, and not the same for all agents."""
+    return random.uniform(0.5, 1.0) * LISTENER_SECONDS  # noqa: S311 - guards nothing
 
 
 class Publisher:
@@ -74,13 +93,16 @@ class Publisher:
         self._ready()
 
     def publish(self, body: bytes) -> None:
-        """Send one message and return when the broker has confirmed it; connects where needed.
+        """Send one message and return when a queue has it for sure; connects where needed.
 
-        Raises Unavailable when it was not confirmed; the message may have arrived all the same.
+        Raises Unavailable when that was not confirmed; the message may have arrived all the same. Raises
+        NobodyListensError when there is no queue, or not even the exchange; then the connection is kept.
         """
         channel = self._ready()
         try:
-            channel.basic_publish(self._exchange, ROUTING_KEY, body, self._properties)
+            channel.basic_publish(self._exchange, ROUTING_KEY, body, self._properties, mandatory=True)
+        except UnroutableError as error:
+            raise NobodyListensError(f"{self._place} {explain(error)}") from None
         except TROUBLE as error:
             raise self._failed(error) from None
 
@@ -160,13 +182,16 @@ class Publisher:
         return self._channel
 
     def _failed(self, error: BaseException) -> Unavailable:
-        """Forget what is broken: the channel, and the connection too unless it lives on."""
+        """Forget what is broken: the channel, and the connection too, unless they live on."""
         self._was_blocked |= isinstance(error, ConnectionBlockedTimeout)
-        self._channel = None
+        if self._channel is not None and not self._channel.is_open:
+            self._channel = None
         if self._connection is not None and not self._connection.is_open:
             self._connection = None
             self._turn += 1
-        return Unavailable(f"{self._place} {explain(error)}")
+        no_exchange = isinstance(error, ChannelClosedByBroker) and error.reply_code == NOT_FOUND
+        kind = NobodyListensError if no_exchange else Unavailable
+        return kind(f"{self._place} {explain(error)}")
 
 
 def _confirming(connection: pika.BlockingConnection) -> BlockingChannel:

@@ -19,6 +19,7 @@ from pika.exceptions import (
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
     StreamLostError,
+    UnroutableError,
 )
 
 TROUBLE = (AMQPError, AMQPConnectorException, OSError)
@@ -35,6 +36,7 @@ _MEANINGS: tuple[tuple[type[Exception], str], ...] = (
     (AMQPHeartbeatTimeout, "has fallen silent"),
     (StreamLostError, "dropped the connection"),
     (NackError, "could not take the message"),
+    (UnroutableError, "is well, and no Shoal server listens there"),
     (AMQPConnectorException, "takes the connection but does not answer"),
     (TimeoutError, "does not answer"),
     (ConnectionRefusedError, "refuses the connection"),

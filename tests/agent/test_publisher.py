@@ -1,22 +1,33 @@
 """The publisher against a real RabbitMQ that fails in every way."""
 
+import gc
+import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shoal_agent.publisher import LONGEST_PAUSE, Publisher, pause_after
+from shoal_agent.publisher import (
+    LISTENER_SECONDS,
+    LONGEST_PAUSE,
+    NobodyListensError,
+    Publisher,
+    pause_after,
+    pause_for_a_listener,
+)
 from shoal_common.amqp import Broker, Tls
 from shoal_common.errors import Unavailable
+from shoal_server.intake.embedded import EmbeddedIntake
 from testbed.ports import free_port
 from testbed.process import wait_until
 from testbed.rabbitmq import RabbitMQ
-from tests.agent.support import Ear, broker
+from tests.agent.support import Ear, broker, held
 
 Publish = Callable[..., Publisher]
 
@@ -128,6 +139,97 @@ def test_a_missing_exchange_is_waited_for_on_the_same_connection(
     with Ear(rabbit_vhost, "later") as ear:
         sender.publish(b"now")
         assert ear.await_bodies(1) == [b"now"]
+
+
+def exchange_without_a_queue(url: str, exchange: str) -> None:
+    with Ear(url, exchange):
+        pass
+
+
+def unheard(publisher: Publisher) -> str:
+    """What is said once nobody listens any more: a queue can outlive its connection by a moment."""
+
+    def refused() -> bool:
+        try:
+            publisher.publish(b"unheard")
+        except NobodyListensError:
+            return True
+        return False
+
+    wait_until(refused, 10, "nobody listens")
+    return refusal(publisher)
+
+
+def test_what_no_queue_takes_is_not_confirmed(rabbit_vhost: str, publisher: Publish) -> None:
+    exchange_without_a_queue(rabbit_vhost, "deserted")
+    sender = publisher(rabbit_vhost, exchange="deserted")
+    assert unheard(sender) == f"{sender.place} is well, and no Shoal server listens there"
+
+
+def test_who_listens_again_hears_what_is_new_over_the_same_connection(
+    rabbit_vhost: str, publisher: Publish
+) -> None:
+    exchange_without_a_queue(rabbit_vhost, "deserted")
+    sender = publisher(rabbit_vhost, exchange="deserted")
+    unheard(sender)
+    before = sender._connection, sender._channel
+    with Ear(rabbit_vhost, "deserted") as ear:
+        sender.publish(b"now")
+        assert ear.await_bodies(1) == [b"now"]
+    assert (sender._connection, sender._channel) == before
+
+
+def test_nobody_listens_where_not_even_the_exchange_is(rabbit_vhost: str, publisher: Publish) -> None:
+    sender = publisher(rabbit_vhost, exchange="not yet")
+    with pytest.raises(NobodyListensError, match="no such exchange"):
+        sender.publish(b"x")
+    assert sender.connected
+
+
+@pytest.mark.parametrize("exchange", ["deserted", "not yet"])
+def test_to_be_heard_by_nobody_for_long_costs_no_memory(
+    rabbit_vhost: str, publisher: Publish, exchange: str
+) -> None:
+    exchange_without_a_queue(rabbit_vhost, "deserted")
+    sender = publisher(rabbit_vhost, exchange=exchange)
+    logging.disable(logging.CRITICAL)  # pytest would keep every line
+    tracemalloc.start()
+    try:
+        sizes = []
+        for _ in range(3):
+            for _ in range(100):
+                with pytest.raises(NobodyListensError):
+                    sender.publish(b"x" * 1000)
+            gc.collect()
+            sizes.append(held())
+    finally:
+        tracemalloc.stop()
+        logging.disable(logging.NOTSET)
+    assert sizes[-1] - sizes[0] < 16 * 1024, sizes
+
+
+def test_a_listener_whose_store_is_away_for_long_is_served_again(publisher: Publish) -> None:
+    heard: list[bytes] = []
+    away = threading.Event()
+
+    class Store:
+        def take(self, bodies: Sequence[bytes]) -> None:
+            if away.is_set():
+                raise Unavailable("the store is away")
+            heard.extend(bodies)
+
+    port = free_port()
+    server = EmbeddedIntake("127.0.0.1", port, Store(), credentials=None)
+    server.start()
+    sender = publisher(f"amqp://127.0.0.1:{port}/")
+    away.set()
+    for _ in range(40):  # more than the listener allows channels
+        assert "could not take the message" in refusal(sender)
+    away.clear()
+    sender.publish(b"after")
+    assert heard == [b"after"]
+    sender.close()
+    server.stop()
 
 
 def test_the_next_broker_is_tried_when_the_first_is_away(rabbit_vhost: str, publisher: Publish) -> None:
@@ -321,14 +423,14 @@ def test_waiting_keeps_the_connection_alive(
     rabbit_vhost: str, publisher: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shoal_common.amqp.HEARTBEAT_SECONDS", 1)
-    Ear(rabbit_vhost).close()
     sender = publisher(rabbit_vhost)
-    sender.publish(b"before")
+    sender.connect()
     until = time.monotonic() + 4.0  # a broker cuts a peer that misses two heartbeats
     while time.monotonic() < until:
         sender.wait(0.5)
-    sender.publish(b"after")
-    assert sender.connected
+    with Ear(rabbit_vhost) as ear:
+        sender.publish(b"after")
+        assert ear.await_bodies(1) == [b"after"]
 
 
 def test_a_publisher_without_a_connection_cannot_wait(publisher: Publish) -> None:
@@ -345,3 +447,9 @@ def test_pauses_are_spread_over_their_whole_span() -> None:
     pauses = [pause_after(20) for _ in range(300)]
     assert min(pauses) < LONGEST_PAUSE / 4
     assert max(pauses) > LONGEST_PAUSE * 3 / 4
+
+
+def test_a_listener_is_looked_for_every_few_seconds_and_not_by_all_at_once() -> None:
+    pauses = [pause_for_a_listener() for _ in range(300)]
+    assert LISTENER_SECONDS / 2 <= min(pauses) < 0.6 * LISTENER_SECONDS
+    assert 0.9 * LISTENER_SECONDS < max(pauses) <= LISTENER_SECONDS

@@ -29,7 +29,7 @@ from testbed.origin import Origin
 from testbed.process import wait_until
 from testbed.squid import Squid
 from tests.agent.fakes import Clouds
-from tests.agent.support import broker
+from tests.agent.support import broker, held
 from tests.agent.test_agent import Server
 from tests.conftest import StartSquid
 
@@ -121,13 +121,6 @@ class Life:
     @property
     def healthy(self) -> bool:
         return all(instance.seen.health.healthy for instance in self.roster.instances)
-
-
-def held() -> int:
-    """Bytes that the agent and its libraries hold; what the fakes of this process hold does not count."""
-    places = [f"/{package}/" for package in ("shoal_agent", "pika", "netifaces")]
-    statistics = tracemalloc.take_snapshot().statistics("filename")
-    return sum(each.size for each in statistics if any(place in str(each.traceback) for place in places))
 
 
 def open_files() -> int:
