@@ -64,6 +64,7 @@ class Service(ABC):
         self.directory = directory
         self.log = directory / f"{type(self).__name__.lower()}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._awaited = False
 
     @classmethod
     def executable(cls) -> str:
@@ -119,8 +120,25 @@ class Service(ABC):
             Missing: its program is not installed.
             StartError: it did not become ready; the text ends with its last output.
         """
-        if self.running:
+        if self.running and self._awaited:
             return self
+        self.begin()
+        try:
+            self._await_ready()
+        except BaseException:
+            self.kill()
+            raise
+        self._awaited = True
+        return self
+
+    def begin(self) -> None:
+        """Run it and do not wait: `start`, which is to follow, does. Several can become ready side by side.
+
+        Raises:
+            Missing: its program is not installed.
+        """
+        if self.running:
+            return
         self.kill()
         self.executable()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -128,11 +146,9 @@ class Service(ABC):
         try:
             self.prepare()
             self._spawn()
-            self._await_ready()
         except BaseException:
             self.kill()
             raise
-        return self
 
     def stop(self) -> None:
         """End it in good order (SIGTERM), by force if that takes too long."""
@@ -147,6 +163,7 @@ class Service(ABC):
     def kill(self) -> None:
         """End it at once (SIGKILL to the whole group), as a crash would."""
         atexit.unregister(self.kill)
+        self._awaited = False
         if self._process is not None:
             group = self._process.pid
             self._signal(signal.SIGKILL)

@@ -1,10 +1,14 @@
 """Sites to break: on RabbitMQ and Redis, or on nothing but the server itself."""
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pika
 import pytest
 
+from shoal_common.amqp import Broker, Tls
+from testbed.rabbitmq import RabbitMQ
 from testbed.redis import Redis
 from testbed.squid import Squid
 from tests.conftest import need
@@ -12,6 +16,8 @@ from tests.faults.scale import FULL, SHORT, Scale
 from tests.faults.site import Parts
 
 StartRedis = Callable[..., Redis]
+
+QUEUE, EXCHANGE = "shoal-heartbeats", "shoal"
 
 
 @pytest.fixture(
@@ -21,6 +27,30 @@ def scale(request: pytest.FixtureRequest) -> Scale:
     """The scenario runs in its short form, and under `make faults` in full."""
     found: Scale = request.param
     return found
+
+
+@pytest.fixture(scope="session")
+def shared_vhost(rabbitmq: RabbitMQ) -> str:
+    """The URL of one virtual host for all these tests: to make one and to remove it takes seconds."""
+    return rabbitmq.add_vhost(f"faults-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def rabbit_vhost(rabbitmq: RabbitMQ, shared_vhost: str) -> Iterator[str]:
+    """The same, as new, on a broker that runs."""
+    rabbitmq.resume()
+    rabbitmq.start()
+    forget_all(shared_vhost)
+    yield shared_vhost
+    rabbitmq.resume()
+
+
+def forget_all(url: str) -> None:
+    """Remove what servers have declared; that it is not there is no error (AMQP 0-9-1, RabbitMQ)."""
+    with pika.BlockingConnection(next(Broker.parse(url, Tls()).parameters("cleaner"))) as connection:
+        channel = connection.channel()
+        channel.queue_delete(QUEUE)
+        channel.exchange_delete(EXCHANGE)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ class Relay:
 
     def __init__(self, service: Place) -> None:
         self._service = service
-        self._doors: dict[Place, asyncio.Server] = {}
+        self._doors: dict[Place, socket.socket] = {}
         self._visits: dict[Place, set[asyncio.Task[None]]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
@@ -51,37 +51,47 @@ class Relay:
     async def _open(self, places: list[Place]) -> None:
         for place in places:
             if place not in self._doors:
-                visits = self._visits[place] = set()
-                listener = socket.create_server(place, backlog=128)
-                self._doors[place] = await asyncio.start_server(self._visitor(visits), sock=listener)
+                self._visits[place] = set()
+                door = self._doors[place] = socket.create_server(place, backlog=128)
+                door.setblocking(False)
+                self._loop.add_reader(door, self._come, place)
 
     async def _shut(self, places: list[Place]) -> None:
         for place in places:
             if door := self._doors.pop(place, None):
+                self._loop.remove_reader(door)
                 door.close()
                 visits = self._visits.pop(place)
                 for visit in visits:
                     visit.cancel()
                 await asyncio.gather(*visits, return_exceptions=True)
+        await asyncio.sleep(0)  # what was cut is closed in the loop's next turn
 
-    def _visitor(self, visits: set[asyncio.Task[None]]) -> Any:
-        def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            visit = asyncio.create_task(self._visit(reader, writer))
-            visits.add(visit)
-            visit.add_done_callback(visits.discard)
+    def _come(self, place: Place) -> None:
+        """Not by asyncio's own server: who comes while that is closed is neither served nor cut off."""
+        try:
+            guest, _ = self._doors[place].accept()
+        except OSError:
+            return  # he has gone again
+        guest.setblocking(False)
+        visit = self._loop.create_task(self._visit(guest))
+        self._visits[place].add(visit)
+        visit.add_done_callback(self._visits[place].discard)
+        # Not in the visit itself: one that is cancelled before it begins does nothing at all.
+        visit.add_done_callback(lambda _: guest.close())
 
-        return come
-
-    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner: asyncio.StreamWriter | None = None
+    async def _visit(self, guest: socket.socket) -> None:
+        ends: list[asyncio.StreamWriter] = []
         try:
             with suppress(OSError):
+                asks, outer = await asyncio.open_connection(sock=guest)
+                ends.append(outer)
                 answers, inner = await asyncio.open_connection(*self._service)
-                await asyncio.gather(_pass(reader, inner), _pass(answers, writer))
+                ends.append(inner)
+                await asyncio.gather(_pass(asks, inner), _pass(answers, outer))
         finally:
-            for end in (writer, inner):
-                if end:
-                    end.transport.abort()
+            for end in ends:
+                end.transport.abort()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -33,16 +33,16 @@ class Scale:
 
 SHORT = Scale(
     name="short",
-    agents=40,
+    agents=30,
     servers=2,
-    beat=0.4,
+    beat=0.5,
     suspect_after=1.5,
     dead_after=3.0,
     hold_cap=120.0,
     verify_interval=2.0,
     fault=4.2,
-    lookups_per_second=40.0,
-    looks_per_second=4.0,
+    lookups_per_second=24.0,
+    looks_per_second=3.0,
     verify_timeout=3.0,
 )
 FULL = Scale(

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -91,15 +92,20 @@ class Site:
         found: dict[str, object] = fetch(f"{server.url}/healthz").json()
         return found
 
-    def accepted(self) -> int:
-        """Heartbeats that servers have counted as stored, by the reports that they share."""
+    def heartbeats(self) -> Counter[str]:
+        """What servers have counted, by the reports that they share: `accepted`: stored; others: refused."""
         if self.redis is None:
             counts = self.health(self.serving[0])["heartbeats"]
             assert isinstance(counts, dict)
-            return int(counts.get("accepted", 0))
+            return Counter(counts)
         with redis.Redis.from_url(self.redis.url, socket_timeout=5.0) as client:
             reports = [json.loads(report) for report in client.hvals("{shoal}:reports")]
-        return sum(report["heartbeats"].get("accepted", 0) for report in reports)
+        return sum((Counter(report["heartbeats"]) for report in reports), Counter())
+
+    def complaints(self) -> list[str]:
+        """What servers have logged of trouble, tracebacks too."""
+        logs = [server.log.read_text().splitlines() for server in self.servers if server.log.exists()]
+        return [line for lines in logs for line in lines if " INFO " not in line]
 
     def told_of(self, address: str) -> list[str]:
         """What the servers' logs say of a squid."""
@@ -194,6 +200,8 @@ def built(parts: Parts, scale: Scale, *, flags: Iterable[object] = ()) -> Iterat
 def running(parts: Parts, scale: Scale, *, flags: Iterable[object] = ()) -> Iterator[Site]:
     """A site in full health: every squid of the fleet is offered by every server."""
     with built(parts, scale, flags=flags) as site:
+        for server in site.servers:
+            server.begin()
         for server in site.servers:
             site.start(server)
         with site.fleet:

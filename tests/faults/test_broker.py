@@ -14,13 +14,13 @@ from testbed.ports import free_port
 from testbed.process import wait_until
 from testbed.program import ShoalServer
 from testbed.rabbitmq import Epmd, RabbitMQ
+from tests.faults.conftest import QUEUE
 from tests.faults.relay import Relay
-from tests.faults.scale import FULL, REAL, Scale
+from tests.faults.scale import REAL, Scale
 from tests.faults.site import Parts, running
 from tests.faults.watch import Watch
 
 PARTS = "RabbitMQ, Redis"
-QUEUE = "shoal-heartbeats"
 
 
 @contextmanager
@@ -121,20 +121,19 @@ def cluster_of_two(new_directory: Callable[[str], Path]) -> Iterator[tuple[Rabbi
         yield one, two
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_node_of_a_cluster_that_holds_the_queue_dies(
-    shared: Parts, new_directory: Callable[[str], Path]
+    shared: Parts, new_directory: Callable[[str], Path], scale: Scale
 ) -> None:
     """Until it is back each server hears by a queue of its own, over the node that is left.
 
-    Heartbeats are not counted: every server counts all of them, and those of the moment in which no queue is
-    there the broker confirms and drops.
+    The servers' counters say nothing then, for every server counts all. The witnesses do: in the moment in
+    which no queue is there nothing is acknowledged.
     """
     with cluster_of_two(new_directory) as (one, two):
         url = f"amqp://guest:guest@{one.host}:{one.port},{two.host}:{two.port}/%2F"
         parts = replace(shared, agents_url=url, amqp=url)
-        with running(parts, FULL) as site, Watch(site) as watch:
+        with running(parts, scale) as site, Watch(site, witnesses=url) as watch:
             watch.live(1.0)
             one.kill()
             wait_until(
@@ -142,7 +141,7 @@ def test_the_node_of_a_cluster_that_holds_the_queue_dies(
                 30.0,
                 "all hear by queues of their own",
             )
-            watch.live(FULL.fault)
+            watch.live(scale.fault)
             one.start()
             wait_until(
                 lambda: all(_last_queue(server) == QUEUE for server in site.servers),

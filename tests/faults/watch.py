@@ -85,7 +85,9 @@ class Watch:
         troubles = [trouble for thread in self._lookups for trouble in thread.troubles]
         wrong = [*self.lists.lost, *self.lists.overlong][:3]
         logs = "\n".join(line for address in wrong for line in self._site.told_of(address))
-        return f"{row}\n{troubles[:5]}\nlost or offered too long: {wrong}, …\n{logs}"
+        told = "\n".join(self._site.complaints()[-40:])
+        counted = f"the servers have counted {dict(self._site.heartbeats())}" if row.unstored else ""
+        return f"{row}\n{troubles[:5]}\nlost or offered too long: {wrong}, …\n{logs}\n{told}\n{counted}"
 
     def _unstored(self) -> int | None:
         if self.witnesses is None and not self._counted:
@@ -98,10 +100,13 @@ class Watch:
         self._site.fleet.halt()
         said = self._said()
         try:
-            wait_until(lambda: self._site.accepted() >= said, 20.0, "every heartbeat counted")
+            wait_until(lambda: self._accepted() >= said, 20.0, "every heartbeat counted")
         except TimeoutError:
-            return said - self._site.accepted()
+            return said - self._accepted()
         return 0
+
+    def _accepted(self) -> int:
+        return self._site.heartbeats()["accepted"]
 
     def _said(self) -> int:
         return self._site.fleet.acknowledged + (self.witnesses.said if self.witnesses else 0)

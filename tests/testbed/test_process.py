@@ -75,6 +75,16 @@ def test_a_port_given_to_one_process_is_given_to_no_other() -> None:
     assert len({port - port % 50 for port in given}) == 8
 
 
+def test_services_become_ready_side_by_side(tmp_path: Path) -> None:
+    servers = [Redis(tmp_path / name) for name in ("one", "two")]
+    for server in servers:
+        server.begin()
+    assert all(server.running for server in servers)
+    for server in servers:
+        with server:
+            assert server.is_ready()
+
+
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
     assert not _Absent.available()
     with pytest.raises(Missing, match=r"no-such-program.*apt-get install.*no-such-package"):
