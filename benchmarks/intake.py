@@ -1,4 +1,7 @@
-"""Heartbeats from RabbitMQ into Redis, beside pika draining the same queue and doing nothing with it."""
+"""Heartbeats from RabbitMQ into Redis, beside pika draining the same queue and doing nothing with it.
+
+Both begin without a connection, and end when the last message was acknowledged or counted as stored.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -38,9 +41,9 @@ def run(directory: Path) -> Iterator[Figure]:
             ratios = []
             for _ in range(ROUNDS):
                 _fill(channel)
-                nothing = _drain(channel)
+                nothing = _drain(broker)
                 _fill(channel)
-                stored = _timed(broker, reception)
+                stored = _take_all(broker, reception, MESSAGES)
                 print(f"  stored {MESSAGES / stored:,.0f}/s, pika alone {MESSAGES / nothing:,.0f}/s")
                 ratios.append(nothing / stored)
     name = "RabbitMQ to Redis: rate to that of pika doing nothing"
@@ -62,32 +65,30 @@ def _waiting(channel: BlockingChannel) -> int:
     return int(channel.queue_declare(QUEUE, passive=True).method.message_count)
 
 
-def _drain(channel: BlockingChannel) -> float:
+def _drain(broker: Broker) -> float:
     """Seconds that pika needs for the queue, by its fastest way that acknowledges."""
     began = time.perf_counter()
-    channel.basic_qos(prefetch_count=PREFETCH)
-    for number, (method, _, _) in enumerate(channel.consume(QUEUE), start=1):
-        if number % ACK_EVERY == 0:
-            channel.basic_ack(method.delivery_tag or 0, multiple=True)
-        if number == MESSAGES:
-            break
-    seconds = time.perf_counter() - began
-    channel.cancel()
+    with pika.BlockingConnection(next(broker.parameters("benchmark"))) as connection:
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=PREFETCH)
+        for number, (method, _, _) in enumerate(channel.consume(QUEUE), start=1):
+            if number % ACK_EVERY == 0:
+                channel.basic_ack(method.delivery_tag or 0, multiple=True)
+            if number == MESSAGES:
+                break
+        seconds = time.perf_counter() - began
+        channel.cancel()
     return seconds
 
 
-def _timed(broker: Broker, reception: Reception) -> float:
-    began = time.perf_counter()
-    _take_all(broker, reception, MESSAGES)
-    return time.perf_counter() - began
-
-
-def _take_all(broker: Broker, reception: Reception, messages: int = 0) -> None:
-    before = reception.counts.get("accepted", 0)
+def _take_all(broker: Broker, reception: Reception, messages: int = 0) -> float:
+    """Seconds that the server's intake needs until so many heartbeats more are in the store."""
+    before, began = reception.counts.get("accepted", 0), time.perf_counter()
     intake = RabbitMQIntake(broker, reception, exchange="shoal", shared_queue=QUEUE)
     intake.start()
     try:
         wait_until(lambda: intake.connected, 20.0, "the intake connected")
         wait_until(lambda: reception.counts.get("accepted", 0) - before >= messages, 60.0, "all stored")
+        return time.perf_counter() - began
     finally:
         intake.stop()

@@ -7,21 +7,23 @@ to the addresses, 0.6 to 1.0.2 say `squid_port`, the newest say `cache_port`, `c
 form plus `squid_port` and optional keys that older servers ignore.
 """
 
+import functools
 import json
 import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, NoReturn, TypeVar
 
 from shoal_common.errors import InvalidHeartbeat
-from shoal_common.hosts import ipv4, ipv6, is_host_name, is_private_network, port_number
+from shoal_common.hosts import REMEMBERED, ipv4, ipv6, is_host_name, is_private_network, port_number
 
 MAX_BYTES = 64 * 1024
 DEFAULT_PORT = 3128
 """Where squids of agents 0.1 listen: those messages carry no port at all."""
+TOKEN_LENGTH = 64
 MAX_RATE = 1e9
 """kB/s; a load or capacity beyond a terabyte a second is a mistake."""
 
@@ -73,6 +75,7 @@ class Metrics:
     cpu_cores: int | None = None
 
 
+NO_METRICS = Metrics()
 _WHOLE = ("fds_used", "fds_max", "cpu_cores")
 
 
@@ -101,7 +104,7 @@ class Heartbeat:
     state: AgentState = AgentState.UP
     interval: float | None = None
     agent: str | None = None
-    metrics: Metrics = field(default_factory=Metrics)
+    metrics: Metrics = NO_METRICS
 
     def encode(self) -> bytes:
         """The wire form: absent addresses are left out, as deployed agents do."""
@@ -148,7 +151,7 @@ def decode(body: bytes) -> Heartbeat:
         raise InvalidHeartbeat("public_ip", "missing, as are private_ip, external_ip and ipv6: one is needed")
     port = fields.port("squid_port") or fields.port("cache_port")
     return Heartbeat(
-        uuid=fields.token("uuid", 64),
+        uuid=fields.token("uuid", TOKEN_LENGTH),
         hostname=fields.host("hostname"),
         port=port or glued_public or glued_external or glued_private or DEFAULT_PORT,
         timestamp=fields.number("timestamp"),
@@ -162,7 +165,7 @@ def decode(body: bytes) -> Heartbeat:
         upstream=fields.choice("upstream", Upstream, Upstream.BOTH),
         state=fields.choice("state", AgentState, AgentState.UP),
         interval=fields.number("interval", least=0.1, most=86400.0) if fields.has("interval") else None,
-        agent=fields.token("agent", 64) if fields.has("agent") else None,
+        agent=fields.token("agent", TOKEN_LENGTH) if fields.has("agent") else None,
         metrics=_metrics(fields),
     )
 
@@ -178,7 +181,7 @@ def _metrics(fields: "_Fields") -> Metrics:
         if fields.has(name):
             number = fields.number(name, least=0.0, most=MAX_RATE)
             said[name] = int(number) if name in _WHOLE else number
-    return Metrics(**said)
+    return Metrics(**said) if said else NO_METRICS
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
@@ -201,6 +204,12 @@ def _no_constant(name: str) -> NoReturn:
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+@functools.lru_cache(REMEMBERED)
+def is_token(text: str, longest: int) -> bool:
+    """Whether a text is one word that nobody takes for anything else: letters, digits, `.`, `_`, `+`, `-`."""
+    return len(text) <= longest and _TOKEN.fullmatch(text) is not None
 
 
 class _Fields:
@@ -232,7 +241,7 @@ class _Fields:
 
     def token(self, key: str, longest: int) -> str:
         value = self.text(key)
-        if len(value) > longest or not _TOKEN.fullmatch(value):
+        if not is_token(value, longest):
             raise InvalidHeartbeat(key, f"{_shown(value)} is not 1 to {longest} letters, digits, . _ + or -")
         return value
 

@@ -73,7 +73,18 @@ def encode(caches: Sequence[ListedCache]) -> bytes:
 
 def entry_text(cache: ListedCache) -> bytes:
     """One entry of the legacy text, without its key."""
-    return json.dumps(_entry(cache)).encode()
+    end = b"}" if cache.distance is None else distance_text(cache.distance)
+    return entry_start(cache) + end
+
+
+def entry_start(cache: ListedCache) -> bytes:
+    """An entry up to the distance, which comes last and is the only part that depends on who asks."""
+    return json.dumps(_entry(cache))[:-1].encode()
+
+
+def distance_text(distance: float) -> bytes:
+    """The end of an entry, with the distance in effective kilometres."""
+    return f', "distance": {float.__repr__(round(float(distance), 2))}}}'.encode()  # as JSON has it
 
 
 def joined(entries: Sequence[bytes]) -> bytes:
@@ -84,7 +95,7 @@ def joined(entries: Sequence[bytes]) -> bytes:
 
 
 def _entry(cache: ListedCache) -> dict[str, object]:
-    entry: dict[str, object] = {
+    return {
         "created": cache.created,
         "last_active": cache.last_active,
         "hostname": _legacy_host(cache),
@@ -101,9 +112,6 @@ def _entry(cache: ListedCache) -> dict[str, object]:
         "cache_type": cache.cache_type.value,
         "upstream": cache.upstream.value,
     }
-    if cache.distance is not None:
-        entry["distance"] = round(cache.distance, 2)
-    return entry
 
 
 def _legacy_host(cache: ListedCache) -> str:

@@ -1,64 +1,54 @@
 """All squids of one moment as arrays: the rules of `ranking.py` applied to all of them at once.
 
-A `Ledger` keeps a row for each squid and changes one at a time; its `board` is an immutable picture.
+A `Ledger` keeps a row for each squid and changes one at a time; its board is an immutable picture.
 From a board a `Plan` is made for each place that asks: the groups of squids for requesters there, nearest
 first. A plan costs one pass over the arrays (microseconds for a thousand squids) and is remembered, so
 what one requester costs does not grow with the number of squids.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal_common.heartbeat import CacheType, Upstream
+from shoal_server import classic
+from shoal_server.addresses import Addresses, code
+from shoal_server.classic import RankBy
+from shoal_server.columns import (
+    INSIDE_IPV4,
+    IPV4,
+    LOCAL,
+    MOST_NETWORKS,
+    PRIVATE_ONLY,
+    REACHED,
+    SERVES,
+    TYPES,
+    Codes,
+    Columns,
+    Flags,
+    serving,
+)
+from shoal_server.crowding import Door, parts
+from shoal_server.packed import Roster
+from shoal_server.plan import Plan, Rows
 from shoal_server.ranking import (
     ASSUMED_KM,
     EARTH_RADIUS_KM,
     METERED_KM,
     NETWORK_KM,
     Relation,
-    failure_domain,
     group_end,
     is_local,
-    objection,
-    own_km,
     unit_vector,
-    weight,
 )
-from shoal_server.rendezvous import Equals, seed
-from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid
+from shoal_server.squid import UNKNOWN_OWNER, Owner, Place
 
 MOST_PLANS = 20_000
-MOST_NETWORKS = 63
-Rows = npt.NDArray[np.intp]
+MOST_DOMAINS = 32
+"""In so many failure domains squids are looked for that have room for everybody."""
 Floats = npt.NDArray[np.float32]
-Flags = npt.NDArray[np.bool_]
-
-_ROW = np.dtype(
-    [
-        ("x", "f4"),
-        ("y", "f4"),
-        ("z", "f4"),
-        ("placed", "?"),
-        ("metered", "?"),
-        ("own", "f4"),
-        ("flags", "u2"),
-        ("would", "u2"),
-        ("weight", "f8"),
-        ("seed", "u8"),
-        ("networks", "u8"),
-        *(
-            (name, "i4")
-            for name in ("domain", "site", "asn", "organisation", "name", "region", "outside", "inside")
-        ),
-    ]
-)
-_SERVES = {service: 1 << bit for bit, service in enumerate(Upstream)}
-_TYPES = {kind: 8 << bit for bit, kind in enumerate(CacheType)}
-_IPV4, _INSIDE_IPV4, _PRIVATE_ONLY, _LOCAL, _REACHED = 32, 64, 128, 256, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,98 +73,28 @@ class Seat:
     address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Squids that are as good as each other: where they begin in the plan, and the domains they are in."""
-
-    start: int
-    equals: Equals
-    domains: frozenset[int]
-
-    def order(self, spot: int, count: int) -> list[int]:
-        """The first `count` by their place in the plan, best first."""
-        start = self.start
-        return [start + position for position in self.equals.order(spot, count)]
-
-
-class Plan:
-    """The squids for a seat, group by group, nearest first: `rows`, and the number of each one's group.
-
-    If all of them are in one failure domain, the last group, `away`, are the best of another.
-    """
-
-    __slots__ = ("away", "domains", "groups", "numbers", "rows")
-
-    def __init__(
-        self, groups: Sequence[Rows], away: Rows | None, columns: Mapping[str, npt.NDArray[Any]]
-    ) -> None:
-        parts = [*groups, away] if away is not None else groups
-        rows = np.concatenate(parts) if parts else np.empty(0, np.intp)
-        self.rows: list[int] = rows.tolist()
-        self.numbers = [number for number, part in enumerate(parts) for _ in part]
-        self.domains: list[int] = columns["domain"][rows].tolist()
-        made, start = [], 0
-        for part in parts:
-            domains = frozenset(self.domains[start : start + len(part)])
-            made.append(_Group(start, Equals(columns["seed"][part], columns["weight"][part]), domains))
-            start += len(part)
-        self.away = made.pop() if away is not None else None
-        self.groups = tuple(made)
-
-    def told(self, spot: int, count: int) -> list[int]:
-        """The first `count` squids for the requesters of a spot, by their place in the plan.
-
-        They span two failure domains where there are two: if all are in one, the last gives its place to the
-        best squid of another, since a site may go down as a whole.
-        """
-        told: list[int] = []
-        for group in self.groups:
-            told += group.order(spot, count - len(told))
-            if len(told) >= count:
-                break
-        if count >= 2 and len(told) == count and len({self.domains[place] for place in told}) == 1:
-            elsewhere = self._elsewhere(spot, self.domains[told[0]])
-            told[-1] = told[-1] if elsewhere is None else elsewhere
-        return told
-
-    def alike(self, other: "Plan") -> bool:
-        """Whether both tell everybody the same places in the same order."""
-        return (
-            self.numbers == other.numbers
-            and self.domains == other.domains
-            and (self.away is None) == (other.away is None)
-            and all(
-                mine.equals == its.equals for mine, its in zip(self.all_groups, other.all_groups, strict=True)
-            )
-        )
-
-    @property
-    def all_groups(self) -> Sequence[_Group]:
-        """With those away."""
-        return (*self.groups, self.away) if self.away else self.groups
-
-    def _elsewhere(self, spot: int, here: int) -> int | None:
-        for group in self.groups:
-            if group.domains != {here}:
-                order = group.order(spot, group.equals.size)
-                return next(place for place in order if self.domains[place] != here)
-        return self.away.order(spot, 1)[0] if self.away else None
-
-
 class Board:
     """The squids at one moment, `listed` row by row."""
 
     def __init__(
         self,
-        listed: tuple[Listed, ...],
-        table: npt.NDArray[Any],
-        codes: "_Codes",
+        listed: Roster,
+        columns: Columns,
+        codes: Codes,
         draining: Mapping[str, int],
+        addresses: Addresses,
+        rank_by: RankBy = RankBy.DISTANCE,
+        surge: "Mapping[int, float] | None" = None,
     ) -> None:
         self.listed = listed
+        self.rank_by = rank_by
         self._draining = draining
-        self._columns = {name: np.ascontiguousarray(table[name]) for name in table.dtype.names or ()}
+        self._columns = columns
+        self._doors: Mapping[int, Door] = {}
         self._codes = codes
+        self._addresses = addresses
+        if rank_by is RankBy.DISTANCE and (surge or (columns["takes"] < 1).any()):
+            self._crowd(surge or {})
         self._any_metered = bool(self._columns["metered"].any())
         self._plans: dict[tuple[Seat, Wanted, int], Plan] = {}
 
@@ -183,24 +103,20 @@ class Board:
         """Whether it makes no difference what a requester uses already."""
         return not self._draining
 
-    @classmethod
-    def of(cls, listed: Iterable[Listed], *, verify: bool) -> "Board":
-        """The board of these squids."""
-        ledger = Ledger(verify=verify)
-        for one in listed:
-            ledger.put(one)
-        return ledger.board()
-
     def hosts(self, address: str) -> bool:
         """Whether a squid has this address."""
-        return address in self._codes.addresses
+        return address in self._addresses
+
+    def domain_seed(self, number: int) -> int:
+        """What stands for a failure domain, whatever its number is."""
+        return self._codes.domain_seeds[number]
 
     def draining(self, uses: Iterable[str], service: Upstream) -> list[int]:
         """The rows of draining squids that serve a requester who uses these endpoints."""
         if not self._draining:
             return []
         rows = {self._draining[endpoint] for endpoint in uses if endpoint in self._draining}
-        return sorted(row for row in rows if self._columns["would"][row] & _SERVES[service])
+        return sorted(row for row in rows if self._columns["would"][row] & SERVES[service])
 
     def plan(
         self, seat: Seat, wanted: Wanted, count: int, also: Sequence[int] = (), among: Flags | None = None
@@ -209,7 +125,7 @@ class Board:
 
         `also` are rows that may be told though they are draining.
         """
-        key = (self._relevant(seat), wanted, count)
+        key = (self.relevant(seat), wanted, count)
         if also or among is not None:
             return self._plan(*key, also, among)
         plan = self._plans.get(key)
@@ -238,7 +154,7 @@ class Board:
         """Which rows the seat may be told of."""
         return self._allowed(list(self._ties(seat)), wanted, also)
 
-    def _relevant(self, seat: Seat) -> Seat:
+    def relevant(self, seat: Seat) -> Seat:
         """Without what no squid shares: so that far fewer plans are needed than there are owners."""
         owner, codes = seat.owner, self._codes
         relevant = Owner(
@@ -250,6 +166,23 @@ class Board:
         )
         return Seat(seat.place, relevant, seat.inside, seat.address)
 
+    def _crowd(self, surge: Mapping[int, float]) -> None:
+        """Work out the doors of crowded domains; within a domain, the fuller squids weigh less.
+
+        A squid that has not been known for a window yet counts like the others of its domain. `surge` is the
+        part that domains take of those who boot together.
+        """
+        columns, seeds = self._columns, self._codes.domain_seeds
+        domain, takes = columns["domain"], columns["takes"].astype(np.float64)
+        part = parts(domain, takes, columns["weight"] * (columns["known_long"] & serving(columns)))
+        crowded = {*np.unique(domain[takes < 1]).tolist(), *surge}
+        self._doors = {
+            number: Door.of(seeds[number], min(float(part[number]), surge.get(number, 1.0)))
+            for number in crowded
+        }
+        relative = np.where(columns["known_long"], takes, part[domain])
+        self._columns = {**columns, "weight": columns["weight"] * relative}
+
     def _plan(
         self, seat: Seat, wanted: Wanted, count: int, also: Sequence[int] = (), among: Flags | None = None
     ) -> Plan:
@@ -260,27 +193,48 @@ class Board:
         groups: list[Rows] = []
         domains = self._columns["domain"]
         seen = set[int]()
-        while sum(map(len, groups)) < count:
-            group = _next_group(effective)
+        found = room = 0
+        while found < count or (room < count and len(seen) < MOST_DOMAINS):
+            group = self._next(effective)
             if group is None:
-                return Plan(groups, None, self._columns)
+                return Plan(groups, None, self._columns, self._doors)
             groups.append(group)
-            seen |= set(domains[group].tolist())
-        away = None
-        if len(seen) == 1:
-            effective[domains == seen.pop()] = np.inf
-            away = _next_group(effective)
-        return Plan(groups, away, self._columns)
+            here = domains[group].tolist()
+            seen |= set(here)
+            found += len(here)
+            room += sum(domain not in self._doors for domain in here) if self._doors else len(here)
+        return Plan(groups, self._away(effective, seen), self._columns, self._doors)
+
+    def _away(self, effective: Floats, seen: Set[int]) -> Rows | None:
+        """The best squids of another failure domain if one alone was seen; rather of one that has room."""
+        if len(seen - self._doors.keys()) > 1 or (len(seen) > 1 and not self._doors):
+            return None
+        domains = self._columns["domain"]
+        for domain in seen:  # few, and far cheaper than to look for all of them at once
+            effective[domains == domain] = np.inf
+        if self._doors:
+            roomy = effective.copy()
+            roomy[np.isin(domains, list(self._doors))] = np.inf
+            if (found := self._next(roomy)) is not None:
+                return found
+        return self._next(effective) if len(seen) == 1 else None
+
+    def _next(self, effective: Floats) -> Rows | None:
+        """Takes the nearest group out of `effective`."""
+        if self.rank_by is RankBy.CLASSIC:
+            return _next_one(effective, self._columns["seed"])
+        return _next_group(effective)
 
     def _effective(self, seat: Seat, ties: Sequence[tuple[Relation, Rows]]) -> Floats:
         columns = self._columns
         km, own = self._km(seat.place), columns["own"]
+        network_km = NETWORK_KM if self.rank_by is RankBy.DISTANCE else classic.NETWORK_KM
         known = columns["placed"] if seat.place else np.zeros(len(own), np.bool_)
         effective: Floats = km + own
-        effective += np.float32(NETWORK_KM[Relation.OTHER])
+        effective += np.float32(network_km[Relation.OTHER])
         for tie, rows in ties:
             distance = np.where(known[rows], km[rows], np.float32(ASSUMED_KM[tie]))
-            effective[rows] = distance + own[rows] + np.float32(NETWORK_KM[tie])
+            effective[rows] = distance + own[rows] + np.float32(network_km[tie])
         if self._any_metered:
             pays = columns["metered"].copy()
             for tie, rows in ties:
@@ -330,38 +284,39 @@ class Board:
         for rows in kin:
             yield Relation.ORGANISATION, rows
         if seat.inside:
-            reached = np.uint16(_REACHED | _PRIVATE_ONLY)
+            reached = np.uint16(REACHED | PRIVATE_ONLY)
             yield Relation.LAN, np.flatnonzero((columns["flags"] & reached) == reached)
         site = codes.sites.get(seat.place.site) if seat.place else None
         if site:
             yield Relation.SITE, np.flatnonzero(columns["site"] == site)
-        if seat.address and (code := codes.addresses.get(seat.address)):
+        if seat.address:
+            number = code(seat.address)
             yield (
                 Relation.LAN,
-                np.flatnonzero((columns["outside"] == code) | (columns["inside"] == code)),
+                np.flatnonzero((columns["outside"] == number) | (columns["inside"] == number)),
             )
 
     def _open(self, ties: Sequence[tuple[Relation, Rows]]) -> Flags:
         flags = self._columns["flags"]
-        opened: Flags = (flags & np.uint16(_PRIVATE_ONLY | _LOCAL)) == 0
+        opened: Flags = (flags & np.uint16(PRIVATE_ONLY | LOCAL)) == 0
         for tie, rows in ties:
             if tie is Relation.ORGANISATION:
-                opened[rows] |= (flags[rows] & np.uint16(_PRIVATE_ONLY)) == 0
+                opened[rows] |= (flags[rows] & np.uint16(PRIVATE_ONLY)) == 0
             elif is_local(tie):
                 opened[rows] = True
         return opened
 
     def _allowed(self, ties: Sequence[tuple[Relation, Rows]], wanted: Wanted, also: Sequence[int]) -> Flags:
         flags = self._columns["flags"]
-        allowed: Flags = (flags & np.uint16(_SERVES[wanted.service])) != 0
+        allowed: Flags = (flags & np.uint16(SERVES[wanted.service])) != 0
         allowed[list(also)] = True
-        allowed &= (flags & np.uint16(sum(_TYPES[kind] for kind in wanted.types))) != 0
+        allowed &= (flags & np.uint16(sum(TYPES[kind] for kind in wanted.types))) != 0
         allowed &= self._open(ties)
         if wanted.ipv4:
-            usable = (flags & np.uint16(_IPV4)) != 0
+            usable = (flags & np.uint16(IPV4)) != 0
             for tie, rows in ties:
                 if is_local(tie):
-                    usable[rows] |= (flags[rows] & np.uint16(_INSIDE_IPV4)) != 0
+                    usable[rows] |= (flags[rows] & np.uint16(INSIDE_IPV4)) != 0
             allowed &= usable
         return allowed
 
@@ -376,129 +331,12 @@ def _next_group(effective: Floats) -> Rows | None:
     return rows
 
 
-class _Codes:
-    """Small numbers for names, so that arrays can be compared; 0 stands for unknown."""
-
-    def __init__(self) -> None:
-        self.asns: dict[int | None, int] = {}
-        self.organisations: dict[str | None, int] = {}
-        self.names: dict[str | None, int] = {}
-        self.sites: dict[str | None, int] = {}
-        self.regions: dict[str | None, int] = {}
-        self.networks: dict[str, int] = {}
-        self.addresses: dict[str | None, int] = {}
-        self.domains: dict[Hashable, int] = {}
-
-
-def _bits(codes: dict[str, int], names: Iterable[str]) -> int:
-    """A bit for each name; the 64th name and those after it are not told apart from none."""
-    numbers = [codes.setdefault(name, len(codes)) for name in sorted(names)]
-    return sum(1 << number for number in numbers if number < MOST_NETWORKS)
-
-
-def _code(codes: dict[Any, int], value: Hashable) -> int:
-    return codes.setdefault(value, len(codes) + 1) if value else 0
-
-
-class Ledger:
-    """The squids as rows that change one at a time. With `verify` off, checks count for nothing."""
-
-    def __init__(self, *, verify: bool) -> None:
-        self._verify = verify
-        self._clear()
-
-    def _clear(self) -> None:
-        self._rows: dict[str, int] = {}
-        self._listed: list[Listed] = []
-        self._table = np.zeros(64, _ROW)
-        self._codes = _Codes()
-        self._draining: set[str] = set()
-        self._gone = 0
-
-    def put(self, listed: Listed) -> None:
-        """A squid as it is now."""
-        row = self._rows.get(listed.squid.id)
-        if row is None:
-            row = self._rows[listed.squid.id] = len(self._listed)
-            self._listed.append(listed)
-            if row == len(self._table):
-                self._table = np.concatenate([self._table, np.zeros(row, _ROW)])
-        self._listed[row] = listed
-        self._table[row] = self._row(listed)
-        (self._draining.add if listed.squid.draining else self._draining.discard)(listed.squid.id)
-
-    def renew(self, listed: Listed) -> None:
-        """A known squid whose load and times alone have changed: a fraction of `put`."""
-        row = self._rows[listed.squid.id]
-        self._listed[row] = listed
-        self._table["own"][row] = own_km(listed, verify=self._verify)
-        self._table["weight"][row] = weight(listed.squid)
-
-    def remove(self, squid_id: str) -> None:
-        """A squid that is gone; the last row takes its place."""
-        row = self._rows.pop(squid_id, None)
-        if row is None:
-            return
-        self._draining.discard(squid_id)
-        last = self._listed.pop()
-        if row < len(self._listed):
-            self._listed[row] = last
-            self._rows[last.squid.id] = row
-            self._table[row] = self._table[len(self._listed)]
-        self._gone += 1
-        if self._gone > 1000 + len(self._listed):
-            self._forget_names()
-
-    def board(self) -> Board:
-        """A picture of the present rows."""
-        draining = {
-            endpoint: self._rows[squid_id]
-            for squid_id in self._draining
-            for endpoint in self._listed[self._rows[squid_id]].squid.endpoints
-        }
-        return Board(tuple(self._listed), self._table[: len(self._listed)], self._codes, draining)
-
-    def _forget_names(self) -> None:
-        """Begin anew, without the names of squids that are long gone."""
-        listed = self._listed
-        self._clear()
-        for one in listed:
-            self.put(one)
-
-    def _row(self, listed: Listed) -> tuple[Any, ...]:
-        squid, place, owner, codes = listed.squid, listed.place, listed.owner, self._codes
-        return (
-            *(unit_vector(place) if place else (0.0, 0.0, 0.0)),
-            place is not None,
-            owner.metered,
-            own_km(listed, verify=self._verify),
-            self._flags(listed) | (0 if squid.draining else self._serves(squid)),
-            self._serves(squid),
-            weight(squid),
-            seed(squid.id),
-            _bits(codes.networks, owner.networks),
-            _code(codes.domains, failure_domain(listed)),
-            _code(codes.sites, place.site if place else None),
-            _code(codes.asns, owner.asn),
-            _code(codes.organisations, owner.organisation),
-            _code(codes.names, owner.domain),
-            _code(codes.regions, owner.region),
-            _code(codes.addresses, squid.public_address),
-            _code(codes.addresses, squid.beat.private_ip),
-        )
-
-    def _flags(self, listed: Listed) -> int:
-        squid = listed.squid
-        reach = squid.verification.reach
-        flags = _TYPES[squid.beat.cache_type]
-        flags |= _IPV4 if squid.public_address else 0
-        flags |= _INSIDE_IPV4 if squid.beat.private_ip else 0
-        flags |= _PRIVATE_ONLY if squid.private_only else 0
-        flags |= _LOCAL if self._verify and reach is Reach.LOCAL else 0
-        flags |= _REACHED if reach is Reach.GLOBAL else 0
-        return flags
-
-    def _serves(self, squid: Squid) -> int:
-        return sum(
-            _SERVES[service] for service in Upstream if objection(squid, service, verify=self._verify) is None
-        )
+def _next_one(effective: Floats, seeds: npt.NDArray[np.uint64]) -> Rows | None:
+    """The same for one squid; of several that cost the same, the one that every server takes first."""
+    nearest = effective.min(initial=np.inf)
+    if nearest == np.inf:
+        return None
+    rows = np.flatnonzero(effective == nearest)
+    rows = rows[[seeds[rows].argmin()]]
+    effective[rows] = np.inf
+    return rows

@@ -1,6 +1,7 @@
 """Puts the parts of a server together: the one place that names a store, a locator and an intake."""
 
 import functools
+import gc
 import ipaddress
 import logging
 import os
@@ -65,6 +66,15 @@ class Role(StrEnum):
     VERIFY = "verify"
 
 
+def _freeze() -> None:
+    """Spare the collector what lasts as long as the process: code, and the squids that were there at first.
+
+    To look through all of it takes some 50 ms, during which nobody is answered.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 class Loop(Protocol):
     """Work that goes on in a thread of its own."""
 
@@ -96,6 +106,7 @@ class Server:
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set; answers requests in hand before it returns."""
         self.ending.stop = stop
+        _freeze()
         if self.intake:
             self.intake.start()
         for loop in self.loops:
@@ -131,6 +142,8 @@ def build(settings: ServerSettings, roles: Collection[Role]) -> Server:
     """Put a server together; raises SettingsError or Unavailable for what can never work."""
     check_roles(settings, roles)
     answers = Role.WEB in roles
+    if answers and settings.workers and len(set(roles)) == 1:
+        return _web_alone(settings)
     parts = _assemble(settings, set(roles) - {Role.WEB} if settings.workers else set(roles))
     http: Http | None = None
     if answers and settings.workers:
@@ -140,10 +153,18 @@ def build(settings: ServerSettings, roles: Collection[Role]) -> Server:
     return Server(http, parts.ears.intake if parts.ears else None, parts.loops, parts.state, parts.ending)
 
 
+def _web_alone(settings: ServerSettings) -> Server:
+    """The process that starts those that answer has no need of a snapshot; it tells what is wrong at once."""
+    _locator(settings)
+    _store(settings)
+    return Server(_web_processes(settings), None, (), None, Ending())
+
+
 def web_application(settings: ServerSettings) -> "WSGIApplication":
     """What a process that only answers serves; its loops go on until the process ends."""
     log_to_stderr(settings.log_level)
     parts = _assemble(settings, {Role.WEB})
+    _freeze()
     never = threading.Event()
     for loop in parts.loops:
         _start(loop, never)
@@ -170,11 +191,10 @@ class _Parts:
 
 
 def _assemble(settings: ServerSettings, roles: Collection[Role]) -> _Parts:
-    domains = _domains(settings) if settings.reverse_dns else None
-    locator = GeoIP(settings.locations, settings.geoip, domains, settings.networks)
+    locator, domains = _locator(settings)
     store, state = _store(settings)
     registry = Registry(store, LivenessRules(settings.suspect_after, settings.dead_after))
-    keeper = SnapshotKeeper(registry, locator, verify=settings.verify)
+    keeper = SnapshotKeeper(registry, locator, verify=settings.verify, rank_by=settings.policy)
     keeper.refresh(keeper.now())  # before anybody can ask: an empty answer would look like the truth
     loops: list[Loop] = [keeper, locator]
     loops += [loop for loop in (domains, state) if loop]
@@ -188,7 +208,9 @@ def _assemble(settings: ServerSettings, roles: Collection[Role]) -> _Parts:
     myself = _Myself(_own_name(), keeper, ears, verifier, counts)
     reporter = Reporter(store, myself.report, myself.completed)
     history = _history(settings, store)
-    loops += [reporter, Historian(keeper, store, history, verify=settings.verify)]
+    loops.append(reporter)
+    if ears:  # the history needs one who looks at all squids; every deployment has an intake
+        loops.append(Historian(keeper, store, history, verify=settings.verify))
     ending = Ending()
     backend = Backend(
         lookup=Lookup(keeper, locator, verify=settings.verify, open_all=settings.open_all),
@@ -274,6 +296,11 @@ class _Myself:
 def _own_name() -> str:
     """No two processes have the same, nor one before and after a restart."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _locator(settings: ServerSettings) -> tuple[GeoIP, "ReverseDomains | None"]:
+    domains = _domains(settings) if settings.reverse_dns else None
+    return GeoIP(settings.locations, settings.geoip, domains, settings.networks), domains
 
 
 def _domains(settings: ServerSettings) -> "ReverseDomains":

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shoal_server.squid import LivenessRules, Squid
+from shoal_server.squid import LivenessRules, Squid, Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,28 @@ def improbable(overdue: int, total: int, rules: HoldRules) -> bool:
 
 
 def listen(
-    squids: Iterable[Squid], now: float, liveness: LivenessRules, rules: HoldRules, *, lingers: bool = False
+    squids: Iterable[Squid],
+    now: float,
+    liveness: LivenessRules,
+    rules: HoldRules,
+    *,
+    lingers: bool = False,
+    total: int | None = None,
 ) -> Silence:
     """Judge all squids at once: who is gone for good, and whether expiry is held.
 
+    `total`: how many there are, where those that were heard lately are left out of `squids`.
     `lingers`: the silence was improbable a moment ago. Those who fell silent together come back one by one,
     and the last of them, few as they are then, must not be taken for ordinary deaths.
     """
-    everyone = list(squids)
-    overdue = [squid for squid in everyone if now - squid.seen > liveness.suspect_after]
-    held = lingers or improbable(len(overdue), len(everyone), rules)
+    given = list(squids)
+    everyone = len(given) if total is None else total
+    overdue = [squid for squid in given if now - squid.seen > liveness.suspect_after]
+    held = lingers or improbable(len(overdue), everyone, rules)
     gone = tuple(squid.id for squid in overdue if _is_gone(squid, now, liveness, rules.cap if held else None))
     dead = (squid.id for squid in overdue if now - squid.seen > liveness.dead_after)
     kept = tuple(sorted(set(dead) - set(gone))) if held else ()
-    return Silence(len(overdue), len(everyone), held, gone, kept)
+    return Silence(len(overdue), everyone, held, gone, kept)
 
 
 def _is_gone(squid: Squid, now: float, liveness: LivenessRules, cap: float | None) -> bool:
@@ -97,10 +105,9 @@ def refuted(squid: Squid, liveness: LivenessRules) -> bool:
     return bool(check.failures) and (check.checked or 0.0) > squid.seen + liveness.suspect_after
 
 
-def awaits_check(squid: Squid, now: float, liveness: LivenessRules) -> bool:
+def awaits_check(times: Times, now: float, liveness: LivenessRules) -> bool:
     """Whether it is overdue and has not been tried since, or not for as long: that trial should not wait
     for its turn. What dies while expiry is held makes no other sign.
     """
-    since = squid.seen + liveness.suspect_after
-    checked = squid.verification.checked or 0.0
-    return now > since and checked < max(since, now - liveness.suspect_after)
+    since = times.seen + liveness.suspect_after
+    return now > since and times.checked < max(since, now - liveness.suspect_after)

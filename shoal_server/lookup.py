@@ -6,11 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from shoal_common.heartbeat import CacheType, Upstream
-from shoal_server.board import Board, Flags, Seat, Wanted
+from shoal_server import classic
+from shoal_server.board import Board, Seat, Wanted
+from shoal_server.classic import RankBy
+from shoal_server.columns import Flags
+from shoal_server.plan import Plan
 from shoal_server.ranking import Policy, Ranked, Requester, exclusion, ranked
 from shoal_server.rendezvous import spot
 from shoal_server.snapshot import Locator, SnapshotKeeper
-from shoal_server.squid import Listed, Place, is_site_local
+from shoal_server.squid import Listed, Owner, Place, is_site_local
 
 ANY_TYPE = frozenset(CacheType)
 SQUIDS = frozenset({CacheType.SQUID})
@@ -72,8 +76,17 @@ class Lookup:
         `uses`: the endpoints (`address:port`) that it says it uses already. `ipv4`: only squids that a reader
         without IPv6 can use.
         """
-        requester = self._requester(address, service, uses)
-        return self._told(self.board, requester, Wanted(service, types, ipv4), count)
+        requester, board = self._requester(address, service, uses), self.board
+        plan, told = self._planned(board, requester, Wanted(service, types, ipv4), count)
+        self.note(address, board, plan, told)
+        return [self.terms(requester, board, plan, place) for place in told]
+
+    def note(self, address: str, board: Board, plan: Plan, told: Sequence[int]) -> None:
+        """Count whoever was told of these places of a plan, if he is new here."""
+        if told:
+            self._keeper.note(
+                address, board.domain_seed(plan.domains[0]), board.domain_seed(plan.domains[told[0]])
+            )
 
     @property
     def board(self) -> Board:
@@ -85,21 +98,34 @@ class Lookup:
         """Changes when an address may have another place or owner than before."""
         return self._locator.generation
 
+    def find(self, address: str) -> tuple[Place | None, Owner]:
+        """The place and owner of an address as the locator has them; equal ones are mostly one object."""
+        return self._locator.find(address)
+
     def requester(self, address: str, service: Upstream = Upstream.BOTH) -> Requester:
         """Who asks from an address."""
         return self._requester(address, service, frozenset())
 
-    def terms(self, requester: Requester, board: Board, row: int, group: int) -> Ranked:
-        """The squid of a row as it ranks for a requester."""
-        return ranked(requester, board.listed[row], verify=self._verify, group=group)
+    def terms(self, requester: Requester, board: Board, plan: Plan, place: int) -> Ranked:
+        """The squid at a place of a plan as it ranks for a requester."""
+        listed, group = board.listed[plan.rows[place]], plan.numbers[place]
+        if board.rank_by is RankBy.CLASSIC:
+            return classic.ranked(requester, listed, verify=self._verify, group=group)
+        crowded = place >= plan.first_late
+        return ranked(requester, listed, verify=self._verify, group=group, crowded=crowded)
 
     def _told(
         self, board: Board, requester: Requester, wanted: Wanted, count: int, among: Flags | None = None
     ) -> list[Ranked]:
+        plan, told = self._planned(board, requester, wanted, count, among)
+        return [self.terms(requester, board, plan, place) for place in told]
+
+    def _planned(
+        self, board: Board, requester: Requester, wanted: Wanted, count: int, among: Flags | None = None
+    ) -> tuple[Plan, Sequence[int]]:
         also = board.draining(requester.uses, requester.service)
         plan = board.plan(seat(requester, board), wanted, count, also, among)
-        told = plan.told(spot(requester.address), count)
-        return [self.terms(requester, board, plan.rows[place], plan.numbers[place]) for place in told]
+        return plan, plan.told(spot(requester.address), count)
 
     def explain(
         self,
@@ -138,12 +164,13 @@ class Lookup:
 
     def everything(self, address: str) -> Sequence[tuple[Listed, bool]]:
         """All squids that the requester may know of, verified or not, and whether each is on its own site."""
-        board = self.board
+        snapshot = self._keeper.current
         if self._open_all:
-            return [(one, True) for one in board.listed]
+            return [(one, True) for one in snapshot.listed]
+        board, newest = snapshot.board, snapshot.listed
         own = seat(self._requester(address, Upstream.BOTH, frozenset()), board)
         local = set(board.local(own).tolist())
-        return [(board.listed[row], row in local) for row in np.flatnonzero(board.known(own)).tolist()]
+        return [(newest[row], row in local) for row in np.flatnonzero(board.known(own)).tolist()]
 
     def _requester(self, address: str, service: Upstream, uses: frozenset[str]) -> Requester:
         place, owner = self._locator.find(address)

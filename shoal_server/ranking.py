@@ -1,11 +1,11 @@
 """Which squids a requester is told, in what order, and why: pure rules, one currency.
 
-    effective_km = great-circle km + network_km[relation] + metered_km + own_km
-    own_km       = load_km(utilisation) + doubt_km + tier_km
+    effective_km = great-circle km + network_km[relation] + metered_km + load_km + doubt_km + tier_km
 
 Squids of nearly equal effective distance form a group; inside a group a weighted rendezvous hash of
 requester and squid gives each requester its own stable order, so that workers are spread over equals
-in proportion to their spare capacity and stay where they are.
+in proportion to their capacity and stay where they are. Whom a crowded place has no room for (`crowding`),
+to him its squids cost load_km.
 
 These are the rules for one requester and one squid; `board.py` applies them to all squids at once.
 """
@@ -18,11 +18,10 @@ from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid, is_site_local, metered
 
 EARTH_RADIUS_KM = 6371.0
-ROOM = 0.7
-"""Up to this utilisation a squid has room: load says nothing for or against it. Workers come back every 10 to
-30 minutes, so whoever sorts squids by small differences of load sends all of them to and fro."""
-BUSY_KM = 100.0
-"""What it costs to be half way from there to saturation; nine tenths of it cost nine times as much."""
+CROWDED_KM = 50_000.0
+"""A squid that has no room for a requester comes after all that have, metered ones too. Short of that its
+load says nothing: workers come back every 10 to 30 minutes, so whoever sorts squids by differences of load
+sends all of them to and fro."""
 DOUBT_KM = 20_000.0
 """A squid that could not be checked comes after all that could."""
 METERED_KM = 25_000.0
@@ -33,7 +32,6 @@ SLOW_START = ((60.0, 0.1), (180.0, 0.25), (600.0, 0.5))
 """Up to which age (s) a squid has which part of its weight: its cache is cold."""
 GROUP_KM = 50.0
 GROUP_SHARE = 0.1
-FULLEST = 0.999
 
 
 class Relation(StrEnum):
@@ -110,6 +108,11 @@ class Ranked:
     def network_km(self) -> float:
         """What the relation costs."""
         return NETWORK_KM[self.relation]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether its place has no room for the requester."""
+        return self.load_km > 0
 
     @property
     def local(self) -> bool:
@@ -196,11 +199,13 @@ def failure_domain(listed: Listed) -> object:
     return place.site or (round(place.latitude), round(place.longitude))
 
 
-def ranked(requester: Requester, listed: Listed, *, verify: bool, group: int = 0) -> Ranked:
+def ranked(
+    requester: Requester, listed: Listed, *, verify: bool, group: int = 0, crowded: bool = False
+) -> Ranked:
     """The terms of a squid's rank for a requester."""
     tie = relation(requester, listed)
     distance = great_circle_km(requester.place, listed.place) if requester.place and listed.place else None
-    load = load_km(listed.squid.steady_utilisation)
+    load = CROWDED_KM if crowded else 0.0
     doubt = doubt_km(listed.squid, verify=verify)
     tier = tier_km(listed.place)
     pay = metered_km(requester, listed, tie)
@@ -210,9 +215,9 @@ def ranked(requester: Requester, listed: Listed, *, verify: bool, group: int = 0
 
 
 def own_km(listed: Listed, *, verify: bool) -> float:
-    """The part of the effective distance that is the squid's own, whoever asks."""
+    """The part of the effective distance that is the squid's own for whom it has room."""
     squid = listed.squid
-    return load_km(squid.steady_utilisation) + doubt_km(squid, verify=verify) + tier_km(listed.place)
+    return doubt_km(squid, verify=verify) + tier_km(listed.place)
 
 
 def tier_km(place: Place | None) -> float:
@@ -247,19 +252,12 @@ def unit_vector(place: Place) -> tuple[float, float, float]:
     return flat * math.cos(longitude), flat * math.sin(longitude), math.sin(latitude)
 
 
-def load_km(utilisation: float) -> float:
-    """What a squid's load is worth in kilometres: beyond ROOM, as waiting time grows, like u / (1 - u)."""
-    busy = min(max((utilisation - ROOM) / (1 - ROOM), 0.0), FULLEST)
-    return BUSY_KM * busy / (1 - busy)
-
-
 def group_end(first_km: float) -> float:
     """The effective distance up to which a squid is as good as its group's first."""
     return first_km + max(GROUP_KM, GROUP_SHARE * first_km)
 
 
 def weight(squid: Squid) -> float:
-    """A squid's share among its equals: its capacity (kB/s), part of it while it is new or has no room."""
+    """A squid's share among its equals: its capacity (kB/s), part of it while it is new."""
     part = next((part for age, part in SLOW_START if squid.age < age), 1.0)
-    room = min(1.0, (1 - min(squid.steady_utilisation, FULLEST)) / (1 - ROOM))
-    return squid.max_load * part * room
+    return squid.max_load * part

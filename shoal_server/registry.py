@@ -15,7 +15,16 @@ from enum import StrEnum
 from typing import Protocol
 
 from shoal_common.heartbeat import AgentState, Heartbeat
-from shoal_server.squid import LivenessRules, Reach, Squid, Verification, pressure, settle, squid_id
+from shoal_server.crowding import taken
+from shoal_server.squid import (
+    LivenessRules,
+    Reach,
+    Squid,
+    Verification,
+    pressure,
+    squid_id,
+    utilisation,
+)
 
 LOAD_SMOOTHING_SECONDS = 180.0
 """Time constant of the smoothed load: workers ask every 10 to 30 minutes, so faster load is noise."""
@@ -65,13 +74,44 @@ class Mark:
 class Changes:
     """The squids that were written, and the ids of those that went, up to `mark`.
 
-    `whole`: the squids are all there are.
+    `whole`: the squids are all there are, to be gone through once; they may be read only then, and raise
+    Unavailable.
     """
 
     mark: Mark
-    squids: Sequence[Squid]
+    squids: Iterable[Squid]
     gone: Sequence[str] = ()
     whole: bool = False
+
+
+class Said(Protocol):
+    """What is needed of a squid's last heartbeat to judge its next one."""
+
+    @property
+    def uuid(self) -> str: ...
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def timestamp(self) -> float: ...
+    @property
+    def state(self) -> AgentState: ...
+
+
+class Past(Protocol):
+    """What is needed of a known squid to hear it again: a part of `Squid`, which is one."""
+
+    @property
+    def beat(self) -> Said: ...
+    @property
+    def created(self) -> float: ...
+    @property
+    def seen(self) -> float: ...
+    @property
+    def load(self) -> float: ...
+    @property
+    def pressure(self) -> float: ...
+    @property
+    def takes(self) -> float: ...
 
 
 class Store(Protocol):
@@ -100,6 +140,9 @@ class Store(Protocol):
 
     def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
         """Those of the ids that are known."""
+
+    def recall(self, ids: Iterable[str]) -> Mapping[str, Past]:
+        """What the next heartbeats of those of the ids that are known are to be judged by."""
 
     def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
         """Under which id each known agent uuid was last heard."""
@@ -142,19 +185,22 @@ class Registry:
     def hear(self, beats: Sequence[Heartbeat], now: float) -> None:
         """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored."""
         latest = {squid_id(beat): beat for beat in _last_words(beats)}
-        known = self.store.get(latest)
+        known = self.store.recall(latest)
         strangers = [beat.uuid for key, beat in latest.items() if key not in known]
         former = self.store.ids_of(strangers) if strangers else {}
-        origins = self.store.get(former.values()) if former else {}
+        origins = self.store.recall(former.values()) if former else {}
         farewells = self.store.farewells(strangers) if strangers else {}
         change = _Change([], [], [])
         for key, beat in latest.items():
             previous = known.get(key)
-            origin = origins.get(former.get(beat.uuid, ""))
             if beat.state is AgentState.LEAVING:
-                change.leave(beat, previous, now)
-            elif previous or not _overtaken(beat, origin, farewells.get(beat.uuid)):
-                change.hear(beat, previous, origin, now)
+                change.leave(beat, key, previous, now)
+            elif previous:
+                change.hear(beat, key, previous, now)
+            elif not _overtaken(
+                beat, origin := origins.get(former.get(beat.uuid, "")), farewells.get(beat.uuid)
+            ):
+                change.meet(beat, key, former.get(beat.uuid, ""), origin, now)
         if change.farewells:
             self.store.put_farewells(change.farewells)
         self.store.put(change.squids, change.gone, change.events)
@@ -217,35 +263,40 @@ class _Change:
     events: list[Event]
     farewells: dict[str, float] = field(default_factory=dict)
 
-    def hear(self, beat: Heartbeat, previous: Squid | None, origin: Squid | None, now: float) -> None:
-        if previous:
-            squid = heard_again(previous, beat, now)
-            if previous.beat.uuid != beat.uuid:
-                self.events.append(Event(now, EventKind.RESTARTED, squid.id, f"agent {beat.uuid}"))
-        elif origin:
-            squid = replace(heard_again(origin, beat, now), verification=Verification())
-            self.gone.append(origin.id)
-            self.events.append(Event(now, EventKind.MOVED, squid.id, f"was {origin.id}"))
-        else:
-            squid = Squid(beat, now, now, beat.load, pressure=pressure(beat.metrics))
-            self.events.append(Event(now, EventKind.JOINED, squid.id, beat.hostname))
-        self.squids.append(squid)
-        self._note_draining(squid, previous or origin, now)
+    def hear(self, beat: Heartbeat, key: str, previous: Past, now: float) -> None:
+        """A squid that we know."""
+        self.squids.append(_later(previous, beat, now))
+        if previous.beat.uuid != beat.uuid:
+            self.events.append(Event(now, EventKind.RESTARTED, key, f"agent {beat.uuid}"))
+        if beat.state is not previous.beat.state:
+            self._note_draining(beat, key, previous, now)
 
-    def _note_draining(self, squid: Squid, before: Squid | None, now: float) -> None:
+    def meet(self, beat: Heartbeat, key: str, origin_id: str, origin: Past | None, now: float) -> None:
+        """A squid that we do not know, at least not there."""
+        if origin:
+            self.squids.append(_later(origin, beat, now))
+            self.gone.append(origin_id)
+            self.events.append(Event(now, EventKind.MOVED, key, f"was {origin_id}"))
+        else:
+            self.squids.append(Squid(beat, now, now, beat.load, pressure=pressure(beat.metrics)))
+            self.events.append(Event(now, EventKind.JOINED, key, beat.hostname))
+        self._note_draining(beat, key, origin, now)
+
+    def _note_draining(self, beat: Heartbeat, key: str, before: Past | None, now: float) -> None:
         was = before is not None and before.beat.state is AgentState.DRAINING
-        drains = squid.beat.state is AgentState.DRAINING
+        drains = beat.state is AgentState.DRAINING
         if drains is not was:
             kind = EventKind.AGENT_DRAINS if drains else EventKind.AGENT_RESUMES
-            self.events.append(Event(now, kind, squid.id, squid.beat.hostname))
+            self.events.append(Event(now, kind, key, beat.hostname))
 
-    def leave(self, beat: Heartbeat, previous: Squid | None, now: float) -> None:
+    def leave(self, beat: Heartbeat, key: str, previous: Past | None, now: float) -> None:
+        """A goodbye."""
         if previous and previous.beat.timestamp > beat.timestamp:
             return  # it has come back since
         self.farewells[beat.uuid] = beat.timestamp
         if previous:
-            self.gone.append(previous.id)
-            self.events.append(Event(now, EventKind.LEFT, previous.id, previous.beat.hostname))
+            self.gone.append(key)
+            self.events.append(Event(now, EventKind.LEFT, key, previous.beat.hostname))
 
 
 def put_whole(store: Store, squids: Sequence[Squid]) -> None:
@@ -267,7 +318,7 @@ def _last_words(beats: Sequence[Heartbeat]) -> Iterable[Heartbeat]:
     return said.values()
 
 
-def _overtaken(beat: Heartbeat, origin: Squid | None, farewell: float | None) -> bool:
+def _overtaken(beat: Heartbeat, origin: Past | None, farewell: float | None) -> bool:
     """Whether a heartbeat from an endpoint that we do not know is older than what its agent said last."""
     if origin and origin.beat.timestamp > beat.timestamp:
         return True
@@ -284,17 +335,17 @@ def _merged(known: Squid, present: Squid | None) -> Squid:
 
 def heard_again(previous: Squid, beat: Heartbeat, now: float) -> Squid:
     """A known squid after one more heartbeat."""
+    later = _later(previous, beat, now)
+    return replace(later, verification=previous.verification, drained=previous.drained)
+
+
+def _later(previous: Past, beat: Heartbeat, now: float) -> Squid:
+    """What intake writes of a known squid after one more heartbeat: nothing of verifiers and operators."""
     seconds = now - previous.seen
-    squid = Squid(
-        beat,
-        previous.created,
-        now,
-        smoothed(previous.load, beat.load, seconds),
-        previous.verification,
-        previous.drained,
-        smoothed(previous.pressure, pressure(beat.metrics), seconds),
-    )
-    return replace(squid, settled=settle(previous.settled, squid.utilisation))
+    load = smoothed(previous.load, beat.load, seconds)
+    strain = smoothed(previous.pressure, pressure(beat.metrics), seconds)
+    takes = taken(previous.takes, utilisation(beat, load, strain), previous.seen, now)
+    return Squid(beat, previous.created, now, load, pressure=strain, takes=takes)
 
 
 def smoothed(before: float, present: float, seconds: float) -> float:

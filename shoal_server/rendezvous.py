@@ -42,7 +42,7 @@ def spot(address: str) -> int:
     return (number ^ number >> 12 ^ number >> 24) % SPOTS
 
 
-_Many = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.float64]]
+_Many = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.float64]]
 
 
 class Equals:
@@ -58,7 +58,7 @@ class Equals:
     def __init__(self, seeds: npt.NDArray[np.uint64], weights: npt.NDArray[np.float64]) -> None:
         self.size = len(seeds)
         self._signature = seeds.tobytes() + weights.tobytes()
-        factors, starts = seeds >> np.uint64(32), seeds & np.uint64(0xFFFFFFFF)
+        factors, starts = (seeds >> np.uint64(32)).astype(np.uint32), seeds.astype(np.uint32)
         inverse = 1.0 / np.maximum(weights, 1e-9)
         self._many = (factors, starts, inverse) if self.size > FEW else None
         self._few: Sequence[tuple[int, int, float]] = []
@@ -82,12 +82,13 @@ class Equals:
 
 
 def _order_many(members: _Many, spot: int, count: int) -> list[int]:
-    """The same with arrays."""
+    """The same with arrays, whose 32 bits make the modulus."""
     factors, starts, inverse = members
-    numbers = (factors * np.uint64(spot) + starts) >> np.uint64(20) & np.uint64(4095)
-    draws = _MANY_DRAWS[numbers.astype(np.intp)] * inverse
+    draws = _MANY_DRAWS[(factors * np.uint32(spot) + starts) >> np.uint32(20)] * inverse
     if count >= len(draws):
-        return [int(index) for index in np.argsort(draws, kind="stable")]
+        everybody: list[int] = np.argsort(draws, kind="stable").tolist()
+        return everybody
     limit = np.partition(draws, count - 1)[count - 1] if count else -1.0
     best = np.flatnonzero(draws <= limit)
-    return [int(index) for index in best[np.argsort(draws[best], kind="stable")][:count]]
+    first: list[int] = best[np.argsort(draws[best], kind="stable")][:count].tolist()
+    return first

@@ -10,6 +10,7 @@ from shoal_common.amqp import compose_broker_url
 from shoal_common.hosts import HostPort
 from shoal_common.program import LogLevel
 from shoal_common.settings import Settings, Values, setting
+from shoal_server.classic import RankBy
 
 STRATUM_ONES = (
     "http://cvmfs-stratum-one.cern.ch/cvmfs/atlas.cern.ch/.cvmfspublished",
@@ -202,6 +203,14 @@ class ServerSettings(Settings):
     name_servers: tuple[HostPort, ...] = setting(
         "geo", (), kinds.several(kinds.host_port()), "Whom to ask for reverse DNS. Empty: the system's."
     )
+    policy: RankBy = setting(
+        "lookup",
+        RankBy.DISTANCE,
+        kinds.one_of(RankBy),
+        "How squids are ranked. distance: the nearest first, workers spread over those that are equally "
+        "near, fewer where it is crowded. classic: by the formula of servers before 2.0, half distance and "
+        "half load (docs/policy.md compares them).",
+    )
     log_level: LogLevel = setting(
         "logging",
         LogLevel.INFO,
@@ -219,8 +228,8 @@ class ServerSettings(Settings):
                 "cleanse_interval": "silent squids are found at once",
                 "max_load": "each squid's own capacity counts; 1 Gb/s if it does not say",
                 "verified_default": "a squid is verified when it has been checked",
-                "loadconstant": "squids are ranked by effective kilometres",
-                "distloadweight": "squids are ranked by effective kilometres",
+                "loadconstant": "squids are ranked by effective kilometres; see [lookup] policy",
+                "distloadweight": "squids are ranked by effective kilometres; see [lookup] policy",
             }.items()
         },
         "general.shoal_dir": "the server needs no directory of its own",

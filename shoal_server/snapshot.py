@@ -7,16 +7,23 @@ comes back without its contents, the picture is what they are restored from.
 
 import logging
 import threading
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from shoal_common.errors import Unavailable
-from shoal_server.board import Board, Ledger
+from shoal_server.board import Board
+from shoal_server.classic import RankBy
+from shoal_server.ledger import Ledger
+from shoal_server.packed import Packed, Roster
 from shoal_server.registry import Changes, Mark, Registry
-from shoal_server.squid import Listed, Owner, Place, Squid
+from shoal_server.squid import Owner, Place, Squid
+from shoal_server.surge import Surge
 
 REFRESH_SECONDS = 0.2
 BOARD_SECONDS = 5.0
+NAME_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -39,30 +46,53 @@ class Locator(Protocol):
 class Snapshot:
     """All squids at the moment `made` (seconds since 1970).
 
-    `board` is the same for lookups: as new in who is there and who may be told, up to `BOARD_SECONDS` older
-    in loads and times, so that what is worked out on it lasts.
+    `board` is the same for lookups, row by row: as new in who is there and who may be told, up to
+    `BOARD_SECONDS` older in loads and times, so that what is worked out on it lasts.
     """
 
-    listed: tuple[Listed, ...]
+    listed: Roster
     made: float
     board: Board
 
 
 class SnapshotKeeper:
-    """Holds the present snapshot; `run` keeps it fresh. `verify`: squids are checked before they are told."""
+    """Holds the present snapshot; `run` keeps it fresh. `verify`: squids are checked before they are told.
 
-    def __init__(self, registry: Registry, locator: Locator, *, verify: bool = True) -> None:
+    `steady` is a clock that nobody sets (s), by which newcomers among those who ask are counted (`surge`).
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        locator: Locator,
+        *,
+        verify: bool = True,
+        rank_by: RankBy = RankBy.DISTANCE,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._registry = registry
+        self._steady = steady
+        self._surge = Surge(steady())
         self._locator = locator
         self._mark: Mark | None = None
         self._generation = -1
-        self._known: dict[str, Listed] = {}
-        self._ledger = Ledger(verify=verify)
-        self.current = Snapshot((), 0.0, self._ledger.board())
+        self._verify = verify
+        self._rank_by = rank_by
+        self._ledger = Ledger(verify=verify, rank_by=rank_by)
+        self.current = Snapshot(Roster(), 0.0, self._ledger.board())
         self._board_due = 0.0
         self.stale_since: float | None = None
         self.followed = 0.0
         """When the picture was last held against the store (seconds since 1970)."""
+
+    def note(self, address: str, nearest: int, told: int) -> None:
+        """Somebody asks: the failure domain nearest to him, and the one that he is told first, by their seeds
+        (`Board.domain_seed`)."""
+        self._surge.note(address, nearest, told, self._steady())
+
+    def lists(self, squid_id: str) -> bool:
+        """Whether there is a squid of this id."""
+        return squid_id in self._ledger
 
     def now(self) -> float:
         """The time by the store's clock (seconds since 1970)."""
@@ -105,36 +135,42 @@ class SnapshotKeeper:
 
         `anew`: places and owners may be others than before.
         """
-        present = {squid.id for squid in changes.squids}
-        gone = self._known.keys() - present if changes.whole else self._known.keys() & set(changes.gone)
-        moved = anew or bool(gone)
-        for squid_id in list(gone):
-            del self._known[squid_id]
+        if changes.whole:
+            self._take_all(changes.squids, anew=anew)
+            return True
+        moved = anew
+        for squid_id in changes.gone:
+            moved = moved or squid_id in self._ledger
             self._ledger.remove(squid_id)
-        squids = {squid.id: squid for squid in changes.squids}
-        if anew:
-            squids = {key: known.squid for key, known in self._known.items()} | squids
-        for squid_id, squid in squids.items():
-            before = self._known.get(squid_id)
-            listed = self._listed(squid, None if anew else before)
-            self._known[squid_id] = listed
-            if before and not anew and _standing(before) == _standing(listed):
-                self._ledger.renew(listed)
-            else:
-                self._ledger.put(listed)
-                moved = True
+        for squid in changes.squids:
+            packed = self._packed(squid, self._ledger.get(squid.id))
+            moved = self._ledger.take(squid, packed) or moved
+        for known in self._ledger.roster if anew else ():
+            self._ledger.take(known.squid, self._packed(known.squid, None))
         return moved
+
+    def _take_all(self, squids: Iterable[Squid], *, anew: bool) -> None:
+        """Begin a new ledger; until it is whole, and if the store fails on the way, the old one counts."""
+        ledger, before = Ledger(verify=self._verify, rank_by=self._rank_by), self._ledger
+        for squid in squids:
+            ledger.take(squid, self._packed(squid, None if anew else before.get(squid.id)))
+        self._ledger = ledger
 
     def _publish(self, now: float, *, moved: bool) -> None:
         board = self.current.board
         if moved or not self.current.made <= now < self._board_due:
-            board, self._board_due = self._ledger.board(), now + BOARD_SECONDS
-        self.current = Snapshot(tuple(self._known.values()), now, board)
+            board, self._board_due = self._ledger.board(self._surge, self._steady()), now + BOARD_SECONDS
+            self.current = Snapshot(board.listed, now, board)
+        else:
+            self.current = Snapshot(self._ledger.roster, now, board)
 
-    def _listed(self, squid: Squid, before: Listed | None) -> Listed:
-        if before and before.owner.domain and _goes_by(before.squid) == _goes_by(squid):
-            return Listed(squid, before.place, before.owner)
-        return Listed(squid, *self._find(squid))  # the owner's name may be found out later
+    def _packed(self, squid: Squid, before: Packed | None) -> Packed:
+        """A squid, located if need be: not while its addresses and names are the same as before."""
+        if before is None:
+            return Packed.of(squid, *self._find(squid))
+        packed = Packed.of(squid, before.place, before.owner)
+        still = packed.lasts(before) and not _name_is_due(squid, before)
+        return packed if still else packed.at(*self._find(squid))
 
     def _find(self, squid: Squid) -> tuple[Place | None, Owner]:
         """The operator may have placed either address; the outer one is the better key to a database."""
@@ -148,18 +184,6 @@ def _lost(before: Mark, after: Mark) -> bool:
     return after.life != before.life or after.count < before.count
 
 
-def _goes_by(squid: Squid) -> tuple[str | None, ...]:
-    return squid.public_address, squid.beat.private_ip, squid.beat.ipv6, squid.beat.hostname
-
-
-def _standing(listed: Listed) -> object:
-    """All that decides who may be told of a squid; the rest are loads and times."""
-    squid, beat = listed.squid, listed.squid.beat
-    check = squid.verification
-    return (
-        listed.place,
-        listed.owner,
-        _goes_by(squid),
-        (beat.port, beat.hostname, beat.cache_type, beat.upstream, beat.max_load, squid.draining),
-        (check.reach, check.lacks, check.checked is None),
-    )
+def _name_is_due(squid: Squid, before: Packed) -> bool:
+    """The name of an owner may be found out later: where there is none, it is asked for now and then."""
+    return before.owner.domain is None and before.times.seen // NAME_SECONDS != squid.seen // NAME_SECONDS

@@ -1,10 +1,10 @@
 """What the server knows about one squid, and nothing of any one request."""
 
-import functools
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from shoal_common.heartbeat import AgentState, Heartbeat, Metrics
 from shoal_common.hosts import HostPort, is_private_network
@@ -139,13 +139,21 @@ def metered(requester: Owner, squid: Owner) -> bool:
     return squid.metered and not (squid.same_region(requester) or squid.shares_network(requester))
 
 
+class Times(NamedTuple):
+    """When a squid was last heard, last checked (0: never), and may be checked next (seconds since 1970)."""
+
+    seen: float
+    checked: float
+    due: float
+
+
 @dataclass(frozen=True, slots=True)
 class Squid:
     """One squid: what it last said, and what the server added.
 
     `created` and `seen` are the server's clock (seconds since 1970) at its first and last heartbeat;
     `load` is its load (kB/s) and `pressure` that of its other resources (0..1), both smoothed over minutes;
-    `settled` is the utilisation that it is ranked by (None: as it is); `drained` is the operator's mark.
+    `takes` is the part of those who ask that it has room for (`crowding`); `drained` is the operator's mark.
     """
 
     beat: Heartbeat
@@ -155,11 +163,16 @@ class Squid:
     verification: Verification = Verification()
     drained: bool = False
     pressure: float = 0.0
-    settled: float | None = None
+    takes: float = 1.0
 
     @property
     def id(self) -> str:
         return squid_id(self.beat)
+
+    @property
+    def times(self) -> Times:
+        check = self.verification
+        return Times(self.seen, check.checked or 0.0, check.due)
 
     @property
     def public_address(self) -> str | None:
@@ -179,17 +192,12 @@ class Squid:
     @property
     def max_load(self) -> float:
         """What its interface can send (kB/s)."""
-        return self.beat.max_load or DEFAULT_MAX_LOAD
+        return _capacity(self.beat)
 
     @property
     def utilisation(self) -> float:
         """Of its scarcest resource, smoothed; 1 is full, more is possible where max_load is understated."""
-        return max(self.load / self.max_load, self.pressure)
-
-    @property
-    def steady_utilisation(self) -> float:
-        """The utilisation that changes only when it has changed enough (`settle`)."""
-        return self.utilisation if self.settled is None else self.settled
+        return utilisation(self.beat, self.load, self.pressure)
 
     @property
     def age(self) -> float:
@@ -223,16 +231,16 @@ class Squid:
         return Liveness.SUSPECT if silence > rules.suspect_after else Liveness.ALIVE
 
 
-SETTLE = 0.05
+def _capacity(beat: Heartbeat) -> float:
+    return beat.max_load or DEFAULT_MAX_LOAD
+
+
+def utilisation(beat: Heartbeat, load: float, strain: float) -> float:
+    """Of a squid's scarcest resource: its interface, under `load` (kB/s), or that of the `strain` (0..1)."""
+    return max(load / _capacity(beat), strain)
+
+
 SLOW_SERVICE_MS = 1000.0
-
-
-def settle(before: float | None, utilisation: float) -> float:
-    """The utilisation to rank by: the one before, until the present one is more than SETTLE away from it.
-
-    So the noise of a steady load moves nobody.
-    """
-    return utilisation if before is None or abs(utilisation - before) > SETTLE else before
 
 
 def pressure(metrics: Metrics) -> float:
@@ -285,8 +293,14 @@ def is_site_local(address: str) -> bool:
     return parsed.is_loopback or parsed in _UNIQUE_LOCAL
 
 
-@functools.lru_cache(4096)
+_PERHAPS_HOSTS_OWN = ("127.", "169.254.", ":", "f", "0")
+
+
 def is_hosts_own(address: str) -> bool:
-    """Whether an address means something on one host or link alone (loopback, link-local)."""
+    """Whether an address, as `ipv4` or `ipv6` wrote it, means something on one host or link alone
+    (loopback, link-local).
+    """
+    if not address.startswith(_PERHAPS_HOSTS_OWN):
+        return False
     parsed = ipaddress.ip_address(address)
     return parsed.is_loopback or parsed.is_link_local

@@ -50,9 +50,11 @@ class Sweeper:
             log.warning("heartbeats cannot be noted: no squid expires until they could be again for a while")
         if not self._hearing.believes_silence(now, self._registry.rules.dead_after):
             return
-        squids = (listed.squid for listed in self._keeper.current.listed)
-        rules = self._registry.rules
-        silence = listen(squids, now, rules, self._rules, lingers=steady < self._lingers_until)
+        rules, listed = self._registry.rules, self._keeper.current.listed
+        quiet = listed.where(lambda times: now - times.seen > rules.suspect_after)
+        silence = listen(
+            quiet, now, rules, self._rules, lingers=steady < self._lingers_until, total=len(listed)
+        )
         if improbable(silence.overdue, silence.total, self._rules):
             self._lingers_until = steady + rules.suspect_after
         if silence.held is not self.silence.held:
@@ -70,7 +72,8 @@ class Sweeper:
         log.warning("the clock was set by %+.0f s: no squid expires for a while", self._offset - before)
         self._hearing = Hearing()
         try:
-            self._registry.correct_clock([listed.squid for listed in self._keeper.current.listed], now)
+            ahead = self._keeper.current.listed.where(lambda times: times.seen > now)
+            self._registry.correct_clock(list(ahead), now)
         except Unavailable as error:
             log.info("times of the squids not corrected: %s", error)
 

@@ -22,7 +22,7 @@ from shoal_common.probe import Outcome, Target, Verdict, probe
 from shoal_server.hold import awaits_check
 from shoal_server.registry import Registry
 from shoal_server.snapshot import SnapshotKeeper
-from shoal_server.squid import Reach, Squid, Verification
+from shoal_server.squid import Reach, Squid, Times, Verification
 
 POLL_SECONDS = 0.2
 MOST_DOUBLINGS = 10
@@ -136,10 +136,9 @@ class Verifier:
 
     def queue_due(self, now: float) -> None:
         """Hand every squid whose check is due to the workers."""
-        for listed in self._keeper.current.listed:
-            squid = listed.squid
+        for squid in self._keeper.current.listed.where(lambda times: self._is_due(times, now)):
             with self._lock:
-                if squid.id in self._in_hand or not self._is_due(squid, now):
+                if squid.id in self._in_hand:
                     continue
                 self._in_hand.add(squid.id)
             self._due.put(squid)
@@ -186,16 +185,14 @@ class Verifier:
             fresh = store.get([squid.id]).get(squid.id)
             if fresh and fresh.verification.checked is None:  # unknown to a store that lost what it knew
                 fresh = fresh.with_verification(squid.verification)
-            if fresh and self._is_due(fresh, store.now()):
+            if fresh and self._is_due(fresh.times, store.now()):
                 self.check(fresh)
         finally:
             store.release(name)
 
-    def _is_due(self, squid: Squid, now: float) -> bool:
+    def _is_due(self, times: Times, now: float) -> bool:
         """A check that lies in the future was made before the clock was set back."""
-        check = squid.verification
-        overdue = awaits_check(squid, now, self._registry.rules)
-        return check.due <= now or (check.checked or 0.0) > now or overdue
+        return times.due <= now or times.checked > now or awaits_check(times, now, self._registry.rules)
 
     def _verdict(self, squid: Squid, targets: Sequence[Target]) -> Verdict | None:
         """What the answers say of the squid itself; one object delivered is enough.

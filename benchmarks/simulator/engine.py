@@ -15,7 +15,13 @@ from benchmarks.simulator.world import World
 
 MakePolicy = Callable[[World, np.random.Generator], Policy]
 HOT, COOL = 0.9, 0.5
+SETTLED = 3600.0
+"""Seconds after which a squid that has started is compared with others: its cache is warm, and all workers
+have asked twice since."""
 FIRST_STEPS = 20
+HANDFUL = 40
+"""Workers that a squid must have room for to be compared with another: of fewer chance alone makes one full
+while another is half empty."""
 EPOCH = 60
 """Every so many steps (half an hour) distances are taken, and compared with the optimum's."""
 
@@ -160,7 +166,9 @@ class _Run:
         record.room += capacity
         record.overloaded |= used > 1
         record.peak = max(record.peak, float(used.max()))
-        record.hot_beside_cool += _hot_beside_cool(world, used, self._fleet.alive)
+        judged = self._fleet.alive & (step * STEP - self._fleet.started > SETTLED)
+        judged &= world.capacity >= HANDFUL * self._scenario.mean_demand
+        record.hot_beside_cool += _hot_beside_cool(world, used, judged)
         self._note_need(step, demand, capacity)
         if step % EPOCH == 0:
             self._distances(demand, using)
@@ -192,8 +200,8 @@ def _sums(of: Ints, values: Floats, size: int) -> Floats:
     return np.bincount(of, values, size).astype(np.float64)
 
 
-def _hot_beside_cool(world: World, used: Floats, alive: Flags) -> int:
+def _hot_beside_cool(world: World, used: Floats, judged: Flags) -> int:
     """How many squids are above 90 % while another at their site is below 50 %."""
     sites = len(world.sites)
-    cool = np.bincount(world.squid_site, (used < COOL) & alive, sites) > 0
-    return int(((used > HOT) & alive & cool[world.squid_site]).sum())
+    cool = np.bincount(world.squid_site, (used < COOL) & judged, sites) > 0
+    return int(((used > HOT) & judged & cool[world.squid_site]).sum())

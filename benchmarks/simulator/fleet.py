@@ -33,6 +33,7 @@ class Fleet:
     reported: Floats
     listed: list[Listed | None]
     rules: LivenessRules
+    now: float = 0.0
 
     @classmethod
     def of(cls, world: World, alive: Flags, random: np.random.Generator) -> "Fleet":
@@ -75,6 +76,7 @@ class Fleet:
 
         `squares` are the sums of the squares of the workers' demands.
         """
+        self.now = now
         noisy = load + BURST * np.sqrt(squares) * self.random.standard_normal(len(load))
         self.reported = np.clip(noisy, 0.0, self.capacity(now)) * self.alive
         self.heard[self.alive] = now

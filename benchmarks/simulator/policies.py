@@ -11,17 +11,19 @@ import numpy as np
 
 from benchmarks.simulator.arrays import Flags, Floats, Ints
 from benchmarks.simulator.clients import NOBODY, Told
-from benchmarks.simulator.fleet import Fleet
+from benchmarks.simulator.fleet import STEP, Fleet
 from benchmarks.simulator.world import World
 from shoal_client.choice import GROUP_KM, GROUP_SHARE
-from shoal_server.board import Board, Seat, Wanted
+from shoal_server.board import Seat, Wanted
+from shoal_server.ledger import Ledger
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import EARTH_RADIUS_KM
 from shoal_server.registry import Registry
 from shoal_server.rendezvous import spot
-from shoal_server.snapshot import Snapshot, SnapshotKeeper
+from shoal_server.snapshot import BOARD_SECONDS, Snapshot, SnapshotKeeper
 from shoal_server.squid import LivenessRules, Owner, Place
 from shoal_server.stores.memory import MemoryStore
+from shoal_server.surge import FEW, Surge
 
 COUNT = 7
 """How many squids a client asks for: two, and five that may be bad."""
@@ -55,8 +57,10 @@ class Shipped:
     """The server's own code, step by step as its lookup takes them, so that no term is worked out twice."""
 
     def __init__(self, world: World, _random: np.random.Generator) -> None:
-        addresses = [dotted(int(address)) for address in world.address]
+        self._addresses = addresses = [dotted(int(address)) for address in world.address]
         locator = _Locator(world, addresses)
+        self._surge = Surge(0.0)
+        self._met = np.zeros(world.workers, dtype=np.bool_)
         self._keeper = SnapshotKeeper(Registry(MemoryStore(), LivenessRules()), locator)
         self.lookup = Lookup(self._keeper, locator, verify=True)
         self._requesters = [self.lookup.requester(address) for address in addresses]
@@ -64,19 +68,31 @@ class Shipped:
 
     def look(self, fleet: Fleet) -> None:
         rows = [(index, one) for index, one in enumerate(fleet.listed) if one is not None]
-        listed = tuple(one for _, one in rows)
-        self._board = Board.of(listed, verify=True)
-        self._keeper.current = Snapshot(listed, 0.0, self._board)
+        self._ledger = Ledger(verify=True)
+        for _, one in rows:
+            self._ledger.put(one)
         self._squids = [index for index, _ in rows]
+        self._picture(fleet.now)
+
+    def _picture(self, now: float) -> None:
+        self._now = now
+        self._board = self._ledger.board(self._surge, now)
+        self._keeper.current = Snapshot(self._board.listed, 0.0, self._board)
         self._km: dict[Seat, dict[int, float]] = {}
 
     def told(self, workers: Ints) -> Told:
+        """In one step, but for newcomers: the server makes a new board every few seconds while they come."""
         squids = np.full((len(workers), COUNT), NOBODY, dtype=np.int64)
         km = np.full((len(workers), COUNT), np.inf)
-        for number, worker in enumerate(workers.tolist()):
-            rows, far = self._answer(worker)
-            squids[number, : len(rows)] = [self._squids[row] for row in rows]
-            km[number, : len(rows)] = far
+        parts = round(STEP / BOARD_SECONDS) if np.count_nonzero(~self._met[workers]) > FEW else 1
+        for part in range(parts):
+            if part:
+                self._picture(self._now + BOARD_SECONDS)
+            for number in range(part, len(workers), parts):
+                rows, far = self._answer(int(workers[number]))
+                squids[number, : len(rows)] = [self._squids[row] for row in rows]
+                km[number, : len(rows)] = far
+        self._met[workers] = True
         return Told(squids, km)
 
     def _answer(self, worker: int) -> tuple[list[int], list[float]]:
@@ -84,12 +100,14 @@ class Shipped:
         requester = self._requesters[worker]
         here = seat(requester, self._board)
         plan = self._board.plan(here, Wanted(), COUNT)
-        rows = [plan.rows[place] for place in plan.told(self._spots[worker], COUNT)]
+        places = plan.told(self._spots[worker], COUNT)
+        nearest, first = (self._board.domain_seed(plan.domains[place]) for place in (0, places[0]))
+        self._surge.note(self._addresses[worker], nearest, first, self._now)
         known = self._km.setdefault(here, {})
-        for row in rows:
-            if row not in known:
-                known[row] = self.lookup.terms(requester, self._board, row, 0).effective_km
-        return rows, [known[row] for row in rows]
+        for place in places:
+            if place not in known:
+                known[place] = self.lookup.terms(requester, self._board, plan, place).effective_km
+        return [plan.rows[place] for place in places], [known[place] for place in places]
 
 
 @dataclass

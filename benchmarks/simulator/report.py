@@ -11,7 +11,7 @@ from benchmarks.simulator import clients, fleet, targets, workload, world
 from benchmarks.simulator.engine import Record
 from benchmarks.simulator.sites import SITES
 from benchmarks.simulator.targets import Verdict, fleet_load, mean_km, optimum, unevenness
-from shoal_server import ranking
+from shoal_server import crowding, ranking, surge
 
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 SHOWN = ("together", "flood", "lone", "failures")
@@ -97,7 +97,11 @@ def _row(run: Run) -> str:
 
 
 def _constants() -> str:
-    rows = [f"| {name} | {value:g} |" for name, value in _numbers(ranking).items()]
+    rows = [
+        f"| {module.__name__.rpartition('.')[2]}.{name} | {value:g} |"
+        for module in (ranking, crowding, surge)
+        for name, value in _numbers(module).items()
+    ]
     return "### The constants of this run\n\n| constant | value |\n|---|---|\n" + "\n".join(rows)
 
 

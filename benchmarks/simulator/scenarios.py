@@ -101,9 +101,9 @@ def steady() -> Scenario:
         "steady",
         "100 squids at 30 sites, 8 000 workers; demand never changes, heartbeats are noisy",
         spread_out(100, 8_000, 13, _EQUAL, 30),
-        14,
+        16,
         0.5,
-        settled=10,
+        settled=12,
         steady=True,
     )
 
@@ -113,10 +113,10 @@ def together() -> Scenario:
         "together",
         "as steady, but every worker asks at :00 and :30",
         spread_out(100, 8_000, 13, _EQUAL, 30),
-        14,
+        16,
         0.5,
         Habits(together=True),
-        settled=10,
+        settled=12,
         steady=True,
     )
 
@@ -171,7 +171,7 @@ def boot() -> Scenario:
         "boot",
         "5 000 workers boot within 60 s where squids have room for all of them",
         world,
-        3,
+        6,
         0.1,
         settled=1.5,
         storm=5000,
@@ -189,7 +189,7 @@ def flood() -> Scenario:
         "flood",
         "as boot, but they need 1.6 times what the squids nearest to them can send",
         world,
-        3,
+        6,
         0.2,
         settled=1.5,
         storm=5000,

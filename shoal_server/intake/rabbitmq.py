@@ -69,8 +69,8 @@ class RabbitMQIntake:
 
     @property
     def connected(self) -> bool:
-        """Whether we are consuming."""
-        return self._connected
+        """Whether we are consuming, and are to go on with it."""
+        return self._connected and not self._stop.is_set()
 
     def start(self) -> None:
         """Begin; raises SettingsError for certificates that cannot be used. A broker may come later."""
@@ -122,7 +122,7 @@ class RabbitMQIntake:
                 log.warning(
                     "%s is on a node that is down: each server hears all meanwhile", self._shared_queue
                 )
-            look = time.monotonic() + HOME_SECONDS
+            look, left = time.monotonic() + HOME_SECONDS, None
             channel = connection.channel()
             channel.basic_qos(prefetch_count=PREFETCH)
             for bodies, tag in self._batches(channel, queue):
@@ -133,9 +133,14 @@ class RabbitMQIntake:
                     return
                 if bodies:
                     channel.basic_ack(tag, multiple=True)
-                if stands_in and len(bodies) < BATCH and time.monotonic() >= look:
-                    if self._shared(connection):
+                if left is not None:
+                    if not (bodies or left):
                         return
+                    left = _waiting(channel, queue)
+                elif stands_in and len(bodies) < BATCH and time.monotonic() >= look:
+                    if self._shared(connection):  # it gets all that is new; what our own has is ours to take
+                        channel.queue_unbind(queue, self._exchange, routing_key="#")
+                        left = _waiting(channel, queue)
                     look = time.monotonic() + HOME_SECONDS
             raise Unavailable("the queue is gone")
 
@@ -219,3 +224,8 @@ class RabbitMQIntake:
         channel.queue_bind(name, self._exchange, routing_key="#")
         channel.close()
         return name
+
+
+def _waiting(channel: BlockingChannel, queue: str) -> int:
+    """How many messages of a queue have not been sent to anybody yet."""
+    return int(channel.queue_declare(queue, passive=True).method.message_count)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from shoal_common.errors import InvalidHeartbeat, Unavailable
-from shoal_common.heartbeat import Heartbeat, decode
+from shoal_common.heartbeat import Heartbeat
 from shoal_server.intake.complaints import Complaints
+from shoal_server.intake.ordinary import read
 from shoal_server.registry import Registry
 from shoal_server.squid import is_hosts_own
 
@@ -76,9 +77,13 @@ class Reception:
             return dict(self._counts)
 
     def _admitted(self, body: bytes) -> Heartbeat:
-        beat = decode(body)
-        for field in ("public_ip", "external_ip", "private_ip", "ipv6"):
-            address: str | None = getattr(beat, field)
+        beat = read(body)
+        for field, address in (
+            ("public_ip", beat.public_ip),
+            ("external_ip", beat.external_ip),
+            ("private_ip", beat.private_ip),
+            ("ipv6", beat.ipv6),
+        ):
             if address and is_hosts_own(address) and not self._placed(address):
                 problem = f"{address} means another machine to each reader; the location table may allow it"
                 raise InvalidHeartbeat(field, problem)

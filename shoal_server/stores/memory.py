@@ -57,6 +57,9 @@ class MemoryStore:
         with self._lock:
             return {key: self._squids[key] for key in ids if key in self._squids}
 
+    def recall(self, ids: Iterable[str]) -> Mapping[str, Squid]:
+        return self.get(ids)
+
     def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
         with self._lock:
             return {uuid: self._ids[uuid] for uuid in uuids if uuid in self._ids}

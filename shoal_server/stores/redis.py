@@ -20,7 +20,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,7 +30,7 @@ from shoal_common.errors import Unavailable
 from shoal_server.registry import Changes, Event, EventKind, Mark
 from shoal_server.reports import Report
 from shoal_server.squid import Squid, Verification
-from shoal_server.stores.records import beat_record, check_record, squid_from
+from shoal_server.stores.records import Recalled, beat_record, check_record, recalled, squid_from
 from shoal_server.stores.redis_url import check, connect
 
 MAX_EVENTS = 100_000
@@ -164,31 +164,47 @@ class RedisStore:
         pipe.xrevrange(self._changes, count=1)
         (life, count), newest = pipe.execute()
         mark = Mark(str(life), int(count or 0), newest[0][0] if newest else "0-0")
-        return Changes(mark, self._all(), whole=True)
+        ids: Any = self._redis.zrange(self._seen, 0, -1)
+        return Changes(mark, self._in_parts(ids), whole=True)
 
     @_translated
     def squids(self) -> list[Squid]:
-        return self._all()
+        return list(self._in_parts(self._redis.zrange(self._seen, 0, -1)))
 
-    def _all(self) -> list[Squid]:
+    def _in_parts(self, ids: Any) -> Iterator[Squid]:
         """A part at a time, so that other commands come between, and memory for all at once is not needed."""
-        ids: Any = self._redis.zrange(self._seen, 0, -1)
-        parts = (self.get(ids[first : first + PART]) for first in range(0, len(ids), PART))
-        return [squid for part in parts for squid in part.values()]
+        while ids:
+            part = ids[-PART:]
+            del ids[-PART:]
+            yield from self._found(part)
 
-    @_translated
     def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
         keys = list(ids)
-        if not keys:
-            return {}
+        return {squid.id: squid for squid in self._found(keys)} if keys else {}
+
+    def _found(self, keys: list[str]) -> Iterator[Squid]:
+        """One at a time: thousands at once would keep the garbage collector busy."""
+        for row in zip(keys, *self._rows(keys), strict=True):
+            if row[1] is not None and row[2] is not None and (squid := _read(*row)):
+                yield squid
+
+    @_translated
+    def _rows(self, keys: list[str]) -> Any:
         pipe = self._redis.pipeline(transaction=True)
         pipe.hmget(self._beats, keys)
         pipe.zmscore(self._seen, keys)
         pipe.hmget(self._checks, keys)
         pipe.smismember(self._drained, keys)
-        rows = zip(keys, *pipe.execute(), strict=True)
-        heard = (row for row in rows if row[1] is not None and row[2] is not None)
-        return {squid.id: squid for row in heard if (squid := _read(*row))}
+        return pipe.execute()
+
+    @_translated
+    def recall(self, ids: Iterable[str]) -> Mapping[str, Recalled]:
+        keys = list(ids)
+        if not keys:
+            return {}
+        found: Sequence[Any] = self._redis.hmget(self._beats, keys)
+        pasts = zip(keys, map(_recall, keys, found), strict=True)
+        return {key: past for key, past in pasts if past is not None}
 
     @_translated
     def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
@@ -221,21 +237,21 @@ class RedisStore:
 
     @_translated
     def put(self, squids: Sequence[Squid], gone: Sequence[str], events: Sequence[Event]) -> None:
-        pipe = self._redis.pipeline(transaction=True)
+        ids = [squid.id for squid in squids]
+        pipe: Any = self._redis.pipeline(transaction=True)
         if gone:
             pipe.hdel(self._beats, *gone)
             pipe.hdel(self._checks, *gone)
             pipe.zrem(self._seen, *gone)
         if squids:
-            pipe.hset(self._beats, mapping={squid.id: beat_record(squid) for squid in squids})
-            pipe.zadd(self._seen, {squid.id: squid.seen for squid in squids})
-        if squids:
             agents = self._agents(time.time())
-            pipe.hset(agents, mapping={squid.beat.uuid: squid.id for squid in squids})
+            pipe.hset(self._beats, items=_flat(ids, map(beat_record, squids)))
+            pipe.execute_command("ZADD", self._seen, *_flat((squid.seen for squid in squids), ids))
+            pipe.hset(agents, items=_flat((squid.beat.uuid for squid in squids), ids))
             pipe.expire(agents, 2 * UUID_SECONDS)
         for event in events:
             pipe.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
-        self._count(pipe, [*gone, *(squid.id for squid in squids)])
+        self._count(pipe, [*gone, *ids])
         pipe.execute()
 
     @_translated
@@ -313,6 +329,15 @@ class RedisStore:
         self._compare_at = after + COMPARE_SECONDS
 
 
+def _recall(key: str, beat: str | None) -> Recalled | None:
+    """A record that cannot be read costs its squid its past alone."""
+    try:
+        return None if beat is None else recalled(beat)
+    except ValueError as error:
+        log.debug("%s: a record that cannot be read is left out: %r", key, error)
+        return None
+
+
 def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) -> Squid | None:
     """A record that cannot be read costs its squid alone; the next heartbeat writes it anew."""
     try:
@@ -320,6 +345,11 @@ def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) ->
     except ValueError as error:
         log.debug("%s: a record that cannot be read is left out: %r", key, error)
         return None
+
+
+def _flat(names: Iterable[Any], values: Iterable[Any]) -> list[Any]:
+    """Pairs one behind the other, as Redis takes them."""
+    return [part for pair in zip(names, values, strict=True) for part in pair]
 
 
 def _fields(event: Event) -> dict[Any, Any]:

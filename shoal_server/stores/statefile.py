@@ -78,5 +78,10 @@ class StateFile:
     @staticmethod
     def _line(squid: Squid) -> str:
         check = check_record(squid.verification)
-        record = {"beat": beat_record(squid), "seen": squid.seen, "check": check, "drained": squid.drained}
+        record = {
+            "beat": beat_record(squid).decode(),
+            "seen": squid.seen,
+            "check": check,
+            "drained": squid.drained,
+        }
         return json.dumps(record)

@@ -2,7 +2,6 @@
 
 import functools
 import hmac
-import ipaddress
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from flask import Request
 
 from shoal_server.history import History
 from shoal_server.lookup import Lookup
+from shoal_server.prefixes import Span, parsed, span
 from shoal_server.reports import Reporter
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules
@@ -101,7 +101,7 @@ def forwarded_for(peer: str | None, hops: str, trusted: Sequence[str]) -> str:
     """`requester_address` of a connection's peer and its X-Forwarded-For header."""
     address = plain_address(peer or "0.0.0.0")  # noqa: S104 - what WSGI leaves empty is nobody's
     for hop in reversed(hops.split(",")) if trusted else ():
-        if not _is_trusted(address, tuple(trusted)):
+        if not is_trusted(address, tuple(trusted)):
             break
         try:
             address = plain_address(hop.strip())
@@ -110,9 +110,15 @@ def forwarded_for(peer: str | None, hops: str, trusted: Sequence[str]) -> str:
     return address
 
 
-@functools.lru_cache(4096)
-def _is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
-    return any(ipaddress.ip_address(address) in ipaddress.ip_network(network) for network in trusted)
+def is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
+    """Whether an address is of one of these networks."""
+    number, _ = parsed(address)
+    return any(first <= number <= last for first, last in _spans(trusted))
+
+
+@functools.lru_cache(4)
+def _spans(networks: tuple[str, ...]) -> tuple[Span, ...]:
+    return tuple(span(network) for network in networks)
 
 
 def is_operator(request: Request, token: str) -> bool:
@@ -130,6 +136,4 @@ def plain_address(text: str) -> str:
     """An address in its usual form, without a zone; one of IPv4 also where a socket for both families
     shows it as IPv6. ValueError if it is none.
     """
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
+    return parsed(text)[1]

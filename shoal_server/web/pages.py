@@ -15,7 +15,7 @@ from shoal_server.web import words
 from shoal_server.web.backend import Backend, requester_address
 from shoal_server.web.headline import Headline
 from shoal_server.web.map import AREAS, WORLD, marks
-from shoal_server.web.rows import Row, State, known
+from shoal_server.web.rows import Row, State
 from shoal_server.web.table import COLUMNS, ROWS, TROUBLE, Page, View, country
 
 COMPRESSION = 4
@@ -30,7 +30,7 @@ def blueprint(backend: Backend) -> Blueprint:
 
     def status(rows: int = ROWS) -> str:
         now = backend.keeper.now()
-        found = known(backend, requester_address(request, backend.trusted_proxies))
+        found = backend.lookup.everything(requester_address(request, backend.trusted_proxies))
         everything = [Row.of(listed, now, backend.liveness, local=local) for listed, local in found]
         view = View.read(request.args)
         selected = view.select(everything) if view.narrowed else everything

@@ -1,6 +1,5 @@
 """One squid as the pages show it: its state in one word, and the reason for it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -8,7 +7,6 @@ from flask import url_for
 
 from shoal_common.heartbeat import Upstream
 from shoal_server.squid import Listed, Liveness, LivenessRules, Place, Reach, Squid
-from shoal_server.web.backend import Backend
 from shoal_server.web.questions import id_for
 from shoal_server.web.words import span
 
@@ -142,16 +140,6 @@ class Row:
         parts = [self.name, self.address, self.place, self.network, self.services, beat.cache_type.value]
         parts += [self.state.value, self.reason, beat.agent or "", (place and place.country_name) or ""]
         return " ".join(parts).casefold()
-
-
-def known(backend: Backend, address: str) -> Iterable[tuple[Listed, bool]]:
-    """All squids that a requester may know of, and whether each is on its own site.
-
-    Which these are tells the lookup; how they are tells the newest picture, whose loads and times are
-    some seconds ahead of it.
-    """
-    newest = {one.squid.id: one for one in backend.keeper.current.listed}
-    return ((newest.get(one.squid.id, one), local) for one, local in backend.lookup.everything(address))
 
 
 def state_of(squid: Squid, now: float, rules: LivenessRules) -> State:

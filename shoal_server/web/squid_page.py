@@ -19,7 +19,7 @@ from shoal_server.web.charts import Chart, hits_chart, load_chart
 from shoal_server.web.headline import Mood
 from shoal_server.web.map import Area, marks
 from shoal_server.web.questions import id_for
-from shoal_server.web.rows import Row, known
+from shoal_server.web.rows import Row
 from shoal_server.web.words import percent, rate, whole
 
 EVENTS = 50
@@ -97,7 +97,7 @@ def blueprint(backend: Backend) -> Blueprint:
 def _present(backend: Backend, shown: str, name: str | None, now: float) -> Row | None:
     """The squid of that address which the requester may know; the name tells those of one NAT apart."""
     own = requester_address(request, backend.trusted_proxies)
-    for listed, local in known(backend, own):
+    for listed, local in backend.lookup.everything(own):
         squid = listed.squid
         if id_for(squid, whole=local) == shown and name in (None, squid.beat.hostname):
             return Row.of(listed, now, backend.liveness, local=local)

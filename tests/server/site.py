@@ -5,6 +5,7 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
+from shoal_server.classic import RankBy
 from shoal_server.history import History
 from shoal_server.lookup import Lookup
 from shoal_server.registry import Registry
@@ -51,6 +52,7 @@ class Site:
         token: str = "",
         open_all: bool = False,
         away: bool = False,
+        rank_by: RankBy = RankBy.DISTANCE,
     ) -> None:
         self.connected = True
         self.held = False
@@ -66,7 +68,7 @@ class Site:
         self.history = MemoryHistory(self.store.log)
         self.locator = locator = Places(places)
         registry = Registry(self.store, RULES)
-        self.keeper = SnapshotKeeper(registry, locator, verify=verify)
+        self.keeper = SnapshotKeeper(registry, locator, verify=verify, rank_by=rank_by)
         self.reports = Reports(self.store)
         self.reporter = Reporter(self.reports, self._report)
         self._counts = LookupCounts()

@@ -1,6 +1,7 @@
 """The arrays say of all squids at once what the rules say of each."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_common.heartbeat import AgentState, CacheType, Upstream
-from shoal_server.board import Board, Ledger, Wanted
+from shoal_server.board import Board, Wanted
+from shoal_server.ledger import Ledger, board_of
 from shoal_server.lookup import seat
 from shoal_server.ranking import Policy, Requester, exclusion, group_end, ranked, secrecy
 from shoal_server.rendezvous import SPOTS, spot
@@ -51,7 +53,8 @@ def squids(draw: st.DrawFn) -> Listed:
         cache_type=draw(st.sampled_from(CacheType)),
         state=draw(st.sampled_from([AgentState.UP, AgentState.UP, AgentState.DRAINING])),
     )
-    return Listed(one.squid, one.place, draw(st.sampled_from(OWNERS)))
+    crowded = replace(one.squid, takes=draw(st.sampled_from([1.0, 1.0, 0.5, 0.05])), created=NOW - 86_400)
+    return Listed(crowded, one.place, draw(st.sampled_from(OWNERS)))
 
 
 @st.composite
@@ -81,7 +84,7 @@ def test_those_are_told_whom_no_rule_excludes(
     found: list[Listed], requester: Requester, verify: bool, kind: CacheType
 ) -> None:
     policy, found = Policy(verify=verify, types=frozenset({kind})), unique(found)
-    board = Board.of(found, verify=verify)
+    board = board_of(found, verify=verify)
     told = order(board, requester, Wanted(requester.service, policy.types))
     expected = [one for one in found if exclusion(requester, one, policy) is None]
     assert sorted(one.squid.id for one in told) == sorted(one.squid.id for one in expected)
@@ -92,9 +95,19 @@ def test_those_are_told_whom_no_rule_excludes(
 def test_they_stand_in_the_order_of_their_effective_distance_but_for_equals(
     found: list[Listed], requester: Requester, verify: bool
 ) -> None:
-    board = Board.of(unique(found), verify=verify)
-    told = order(board, requester, Wanted(requester.service))
-    km = [ranked(requester, one, verify=verify).effective_km for one in told]
+    board = board_of(unique(found), verify=verify)
+    plan = board.plan(
+        seat(requester, board),
+        Wanted(requester.service),
+        1000,
+        board.draining(requester.uses, requester.service),
+    )
+    km = [
+        ranked(
+            requester, board.listed[plan.rows[place]], verify=verify, crowded=place >= plan.first_late
+        ).effective_km
+        for place in plan.told(spot(requester.address), 1000)
+    ]
     for index, one in enumerate(km):
         assert all(one <= group_end(later) + 2 for later in km[index:])
 
@@ -103,7 +116,7 @@ def test_they_stand_in_the_order_of_their_effective_distance_but_for_equals(
 @PROPERTY
 def test_a_secret_is_known_to_its_own_alone(found: list[Listed], requester: Requester, verify: bool) -> None:
     found = unique(found)
-    board = Board.of(found, verify=verify)
+    board = board_of(found, verify=verify)
     known = board.known(seat(requester, board))
     expected = [secrecy(requester, one, verify=verify) is None for one in board.listed]
     assert known.tolist() == expected
@@ -122,7 +135,7 @@ def test_a_ledger_that_changed_squid_by_squid_equals_one_made_anew(
     for index in gone:
         ledger.remove(found[index].squid.id if index < len(found) else "unknown")
     told = order(ledger.board(), requester, Wanted(requester.service))
-    assert told == order(Board.of(left, verify=True), requester, Wanted(requester.service))
+    assert told == order(board_of(left, verify=True), requester, Wanted(requester.service))
 
 
 def test_names_of_squids_that_are_long_gone_are_forgotten() -> None:
@@ -138,7 +151,7 @@ def test_names_of_squids_that_are_long_gone_are_forgotten() -> None:
 
 
 def test_a_plan_is_made_once_for_all_whom_it_answers() -> None:
-    board = Board.of([listed(VICTORIA)], verify=True)
+    board = board_of([listed(VICTORIA)], verify=True)
     one, other = (
         board.plan(seat(Requester(f"203.0.113.{n}", GENEVA, owner=Owner(asn=n)), board), Wanted(), 5)
         for n in (1, 2)
@@ -147,13 +160,13 @@ def test_a_plan_is_made_once_for_all_whom_it_answers() -> None:
 
 
 def test_an_empty_board_tells_nothing() -> None:
-    board = Board.of([], verify=True)
+    board = board_of([], verify=True)
     assert order(board, Requester("203.0.113.7", VICTORIA), Wanted()) == []
 
 
 @pytest.mark.parametrize("place", [VICTORIA, None])
 def test_rows_are_found_by_nearness(place: Place | None) -> None:
-    board = Board.of(
+    board = board_of(
         [listed(GENEVA, public_ip="192.0.2.1"), listed(VICTORIA, public_ip="192.0.2.2")], verify=True
     )
     near = board.nearest_rows(seat(Requester("203.0.113.7", VICTORIA), board), np.arange(2), 1)

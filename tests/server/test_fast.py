@@ -1,12 +1,15 @@
 """What is answered in front of the framework is what the framework would answer."""
 
+import gc
 import random
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from shoal_common.heartbeat import AgentState, CacheType, Upstream
+from shoal_server.classic import RankBy
 from shoal_server.squid import Place, Reach, Squid, Verification
 from shoal_server.web import fast
 from shoal_server.web.counts import Kind
@@ -99,7 +102,9 @@ def test_every_worker_gets_the_text_of_the_framework(both: Both, path: str) -> N
     assert both.passed == 0
 
 
-def test_it_agrees_while_squids_come_go_and_change(both: Both) -> None:
+@pytest.mark.parametrize("rank_by", RankBy)
+def test_it_agrees_while_squids_come_go_and_change(rank_by: RankBy) -> None:
+    both = Both(fleet(), rank_by=rank_by)
     chance = random.Random(1)
     for step in range(30):
         number = chance.randrange(1, 13)
@@ -189,11 +194,40 @@ def test_the_lookups_are_counted(both: Both) -> None:
 
 
 def test_what_is_remembered_is_bounded(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "MOST_VISITORS", 10)
-    monkeypatch.setattr(fast, "MOST_ANSWERS", 4)
+    monkeypatch.setattr(fast, "STATE_SECONDS", 0.0)
+    monkeypatch.setattr(fast, "MOST_BYTES", 30_000)
     monkeypatch.setattr(fast, "MOST_PATHS", 3)
-    for number in range(60):
+    largest = 0
+    for number in range(200):
         both.agree(f"/nearest/{number % 9}", f"203.0.113.{number}")
-    assert len(both.fast._visitors) <= 10
-    assert sum(len(question.answers) for question in both.fast._questions.values()) <= 5
+        largest = max(largest, both.fast.remembered)
+    assert 15_000 < largest < 60_000
     assert len(both.fast._paths) <= 3
+
+
+def test_nothing_that_a_stranger_says_of_himself_is_remembered() -> None:
+    behind = Both(fleet(), trusted=["10.9.0.0/16"])
+    behind.agree("/nearest", "10.9.0.1", HTTP_X_FORWARDED_FOR="203.0.113.1")
+    before = behind.fast.remembered
+    for number in range(20):
+        behind.agree("/nearest", "10.9.0.1", HTTP_X_FORWARDED_FOR=f"{number}{'x' * 500}, 203.0.113.1")
+    assert behind.fast.remembered == before
+
+
+def test_a_proxy_that_another_one_forwarded_is_still_believed_itself() -> None:
+    behind = Both(fleet(), trusted=["10.9.0.0/16"])
+    behind.agree("/nearest", "10.9.0.1", HTTP_X_FORWARDED_FOR="10.9.0.2")
+    behind.agree("/nearest", "10.9.0.2", HTTP_X_FORWARDED_FOR="203.0.113.2")
+    behind.agree("/nearest", "10.9.0.2", HTTP_X_FORWARDED_FOR="203.0.113.1, no address")
+
+
+def test_no_more_than_two_boards_are_kept_alive(both: Both) -> None:
+    boards = []
+    for step in range(4):
+        both.agree("/nearest", f"203.0.113.{step}")
+        boards.append(weakref.ref(both.site.keeper.current.board))
+        both.site.store.put([squid(public_ip="192.0.2.50", hostname="more", load=step * 20_000.0)], [], [])
+        both.site.keeper.refresh(NOW + 6 * step + 6)
+    both.agree("/nearest", "203.0.113.9")
+    gc.collect()
+    assert [board() is None for board in boards] == [True, True, True, False]

@@ -88,16 +88,16 @@ def test_those_that_left_in_order_are_not_in_the_count() -> None:
 
 
 def test_an_overdue_squid_is_to_be_tried_once() -> None:
-    assert awaits_check(squid(0, 100), NOW, LIVENESS)
+    assert awaits_check(squid(0, 100).times, NOW, LIVENESS)
     tried = replace(squid(0, 100), verification=replace(GOOD, checked=NOW - 5))
-    assert not awaits_check(tried, NOW, LIVENESS)
-    assert not awaits_check(squid(0, 80), NOW, LIVENESS)
+    assert not awaits_check(tried.times, NOW, LIVENESS)
+    assert not awaits_check(squid(0, 80).times, NOW, LIVENESS)
 
 
 def test_a_squid_that_stays_silent_is_tried_again_before_it_could_be_dead_for_long() -> None:
     tried = replace(squid(0, 400), verification=replace(GOOD, checked=NOW - 91))
-    assert awaits_check(tried, NOW, LIVENESS)
-    assert not awaits_check(replace(tried, verification=replace(GOOD, checked=NOW - 89)), NOW, LIVENESS)
+    assert awaits_check(tried.times, NOW, LIVENESS)
+    assert not awaits_check(replace(tried, verification=replace(GOOD, checked=NOW - 89)).times, NOW, LIVENESS)
 
 
 @pytest.mark.parametrize("total", [5, 30, 100, 1000])

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_common.heartbeat import AgentState, CacheType, Metrics, Upstream
-from shoal_server.board import Board, Wanted
+from shoal_server.board import Wanted
+from shoal_server.ledger import board_of
 from shoal_server.lookup import seat
 from shoal_server.ranking import (
     ASSUMED_KM,
@@ -20,7 +20,6 @@ from shoal_server.ranking import (
     Requester,
     exclusion,
     great_circle_km,
-    load_km,
     relation,
     secrecy,
 )
@@ -28,7 +27,7 @@ from shoal_server.ranking import (
     ranked as terms,
 )
 from shoal_server.rendezvous import spot
-from shoal_server.squid import Listed, Owner, Place, Reach, Verification, pressure, settle
+from shoal_server.squid import Listed, Owner, Place, Reach, Verification, pressure
 from tests.common.properties import PROPERTY
 from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, listed
 
@@ -49,12 +48,18 @@ def rank(
     requester: Requester, squids: list[Listed], policy: Policy = POLICY, count: int = 100
 ) -> list[Ranked]:
     """What the requester is told."""
-    board = Board.of(squids, verify=policy.verify)
+    board = board_of(squids, verify=policy.verify)
     also = board.draining(requester.uses, requester.service)
     plan = board.plan(seat(requester, board), Wanted(requester.service, policy.types), count, also)
     told = plan.told(spot(requester.address), count)
     return [
-        terms(requester, board.listed[plan.rows[n]], verify=policy.verify, group=plan.numbers[n])
+        terms(
+            requester,
+            board.listed[plan.rows[n]],
+            verify=policy.verify,
+            group=plan.numbers[n],
+            crowded=n >= plan.first_late,
+        )
         for n in told
     ]
 
@@ -93,32 +98,10 @@ def test_no_distance_is_longer_than_half_the_globe(a: tuple[float, float], b: tu
     assert 0 <= great_circle_km(Place(*a), Place(*b)) <= 20016
 
 
-@given(st.lists(st.floats(0, 1e6), min_size=2))
-@PROPERTY
-def test_more_load_never_costs_less(loads: list[float]) -> None:
-    assert all(load_km(a) <= load_km(b) for a, b in pairwise(sorted(loads)))
-
-
-def test_an_idle_squid_has_nothing_added() -> None:
-    assert load_km(0.0) == 0.0
-
-
 def test_a_quarter_of_load_on_the_local_squid_does_not_lose_to_an_idle_one_far_away() -> None:
     near = by("192.0.2.1", VICTORIA, load=25_000.0)
     far = by("192.0.2.2", GENEVA, load=0.0)
     assert order(VISITOR, [far, near]) == ["192.0.2.1", "192.0.2.2"]
-
-
-def test_a_saturated_squid_comes_last_even_at_home() -> None:
-    full = by("192.0.2.1", VICTORIA, load=100_000.0)
-    far = by("192.0.2.2", MELBOURNE, load=0.0)
-    assert order(VISITOR, [full, far]) == ["192.0.2.2", "192.0.2.1"]
-
-
-def test_the_load_is_measured_by_the_squids_own_capacity() -> None:
-    slow = by("192.0.2.1", VICTORIA, load=11_000.0, max_load=12_000.0)
-    fast = by("192.0.2.2", VICTORIA, load=500_000.0, max_load=1_200_000.0)
-    assert order(VISITOR, [slow, fast]) == ["192.0.2.2", "192.0.2.1"]
 
 
 def test_the_nearest_comes_first() -> None:
@@ -129,8 +112,8 @@ def test_the_nearest_comes_first() -> None:
 def test_the_terms_of_a_rank_add_up() -> None:
     (one,) = rank(VISITOR, [by("192.0.2.1", GENEVA, load=85_000.0)], POLICY)
     assert one.distance_km == great_circle_km(VICTORIA, GENEVA)
-    assert (round(one.load_km, 6), one.doubt_km, one.group) == (100.0, 0.0, 0)
-    assert one.effective_km == pytest.approx(one.distance_km + 100 + 100)
+    assert (one.load_km, one.doubt_km, one.group) == (0.0, 0.0, 0)
+    assert one.effective_km == pytest.approx(one.distance_km + 100)
 
 
 def test_a_squid_is_not_told_for_a_service_that_it_failed_to_deliver() -> None:
@@ -160,13 +143,6 @@ def test_an_unknown_place_still_gets_an_answer() -> None:
     assert {one.effective_km for one in ranked} == {ranked[0].effective_km}
     assert ranked[0].effective_km >= ASSUMED_KM[Relation.OTHER]
     assert [one.distance_km for one in ranked] == [None, None]
-
-
-def test_from_an_unknown_place_load_still_decides() -> None:
-    assert order(NOWHERE, [by("192.0.2.1", load=99_000.0), by("192.0.2.2", load=0.0)]) == [
-        "192.0.2.2",
-        "192.0.2.1",
-    ]
 
 
 def test_a_squid_at_an_unknown_place_comes_after_those_that_are_near() -> None:
@@ -311,25 +287,17 @@ def test_requesters_are_spread_over_a_group_of_equals() -> None:
     assert all(400 <= count <= 600 for count in first.values())
 
 
-def test_the_spread_is_in_proportion_to_spare_capacity() -> None:
+def test_the_spread_is_in_proportion_to_capacity() -> None:
     small = by("192.0.2.1", VICTORIA, max_load=100_000.0, load=0.0)
     large = by("192.0.2.2", VICTORIA, max_load=300_000.0, load=0.0)
     first = Counter(order(worker, [small, large])[0] for worker in workers(2000))
     assert first["192.0.2.2"] == pytest.approx(1500, abs=100)
 
 
-def test_while_all_have_room_load_says_nothing() -> None:
-    squids = [
-        by(f"192.0.2.{number}", VICTORIA, load=load) for number, load in enumerate([0.0, 30_000.0, 69_000.0])
-    ]
-    first = Counter(order(worker, squids)[0] for worker in workers(2000))
-    assert all(abs(count - 2000 / 3) < 150 for count in first.values())
-
-
-def test_a_squid_without_much_room_gets_fewer_of_its_equals_requesters() -> None:
-    squids = [by("192.0.2.1", VICTORIA, load=75_000.0), by("192.0.2.2", VICTORIA, load=50_000.0)]
-    first = Counter(order(worker, squids)[0] for worker in workers(2000))
-    assert first["192.0.2.1"] / first["192.0.2.2"] == pytest.approx(0.25 / 0.3, abs=0.12)
+def test_while_all_have_room_load_moves_nobody() -> None:
+    idle = [by(f"192.0.2.{number}", VICTORIA, load=0.0) for number in range(3)]
+    busy = [by(f"192.0.2.{number}", VICTORIA, load=40_000.0 * number) for number in range(3)]
+    assert all(order(worker, idle) == order(worker, busy) for worker in workers(200))
 
 
 def test_a_new_squid_starts_slowly_since_its_cache_is_cold() -> None:
@@ -341,16 +309,6 @@ def test_a_new_squid_starts_slowly_since_its_cache_is_cold() -> None:
     assert Counter(order(worker, equals)[0] for worker in workers(2000))["192.0.2.0"] > 400
 
 
-def test_the_noise_of_a_steady_load_moves_nobody() -> None:
-    squids = [by(f"192.0.2.{number}", VICTORIA, load=30_000.0) for number in range(4)]
-    settled = [replace(one, squid=replace(one.squid, settled=0.3)) for one in squids]
-    noisy = [
-        replace(one, squid=replace(one.squid, load=30_000.0 + 1_000.0 * n)) for n, one in enumerate(settled)
-    ]
-    for worker in workers(200):
-        assert order(worker, settled) == order(worker, noisy)
-
-
 def test_what_is_scarcest_counts() -> None:
     busy = Metrics(fds_used=900, fds_max=1000)
     assert pressure(busy) == 0.9
@@ -358,12 +316,6 @@ def test_what_is_scarcest_counts() -> None:
     assert pressure(Metrics(cpu_share=1.0, cpu_cores=4)) == 0.25
     assert pressure(Metrics(median_service_ms=1000.0)) == 0.5
     assert pressure(Metrics()) == 0.0
-
-
-def test_a_settled_utilisation_follows_only_what_is_more_than_noise() -> None:
-    assert settle(None, 0.3) == 0.3
-    assert settle(0.3, 0.34) == 0.3
-    assert settle(0.3, 0.36) == 0.36
 
 
 # --- money and preference ---------------------------------------------------------------------------
@@ -380,7 +332,8 @@ def test_no_metered_path_is_taken_while_a_free_one_has_room() -> None:
 
 def test_a_metered_squid_is_taken_when_the_free_one_is_saturated() -> None:
     near = replace(by("192.0.2.1", NEARBY), owner=METERED)
-    full = by("192.0.2.2", VICTORIA, load=100_000.0)
+    full = by("192.0.2.2", VICTORIA)
+    full = replace(full, squid=replace(full.squid, takes=0.0, created=NOW - 86_400))
     assert order(VISITOR, [near, full]) == ["192.0.2.1", "192.0.2.2"]
 
 

@@ -1,12 +1,14 @@
 """The picture of the squids that lookups read: fresh, and kept while the store is away."""
 
 import threading
+from collections.abc import Iterable, Iterator
 
 import pytest
 
-from shoal_server.registry import Registry
-from shoal_server.snapshot import SnapshotKeeper
-from shoal_server.squid import LivenessRules
+from shoal_common.errors import Unavailable
+from shoal_server.registry import Changes, Mark, Registry
+from shoal_server.snapshot import NAME_SECONDS, SnapshotKeeper
+from shoal_server.squid import LivenessRules, Owner, Place, Squid
 from shoal_server.stores.memory import MemoryStore
 from testbed.process import wait_until
 from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, FlakyStore, Places, beat, squid
@@ -33,7 +35,7 @@ def ids(keeper: SnapshotKeeper) -> set[str]:
 
 
 def test_before_the_first_look_nothing_is_listed(registry: Registry) -> None:
-    assert keeper_of(registry).current.listed == ()
+    assert len(keeper_of(registry).current.listed) == 0
 
 
 def test_a_change_of_the_store_is_seen_at_the_next_look(registry: Registry) -> None:
@@ -131,6 +133,93 @@ def test_a_squid_is_placed_by_the_first_of_its_addresses_that_is_known(
     keeper.refresh(NOW)
     place = keeper.current.listed[0].place
     assert (place.site if place else None) == site
+
+
+class Counting(Places):
+    """Counts how often it was asked."""
+
+    asked = 0
+
+    def find(self, address: str, host: str | None = None) -> tuple[Place | None, Owner]:
+        self.asked += 1
+        return super().find(address, host)
+
+
+def test_a_squid_is_not_located_again_while_it_says_the_same_of_itself(registry: Registry) -> None:
+    places = Counting({"192.0.2.1": GENEVA})
+    keeper = keeper_of(registry, places)
+    for number in range(3):
+        registry.hear([beat(load=float(number))], NOW + number)
+        keeper.refresh(NOW + number)
+    assert (places.asked, keeper.current.listed[0].squid.beat.load) == (1, 2.0)
+
+
+def test_a_squid_that_moves_inside_is_located_anew(registry: Registry) -> None:
+    places = Counting({"10.0.0.1": GENEVA, "10.0.0.2": VICTORIA})
+    keeper = keeper_of(registry, places)
+    for number in (1, 2):
+        registry.hear([beat(private_ip=f"10.0.0.{number}")], NOW + number)
+        keeper.refresh(NOW + number)
+    assert keeper.current.listed[0].place == VICTORIA
+
+
+def test_a_name_that_is_found_out_later_shows_within_a_minute_of_heartbeats(registry: Registry) -> None:
+    places = Places()
+    keeper = keeper_of(registry, places)
+    registry.hear([beat()], NOW)
+    keeper.refresh(NOW)
+    places.owners["192.0.2.1"] = Owner(domain="example.org")
+    registry.hear([beat()], NOW + NAME_SECONDS)
+    keeper.refresh(NOW + NAME_SECONDS)
+    assert keeper.current.listed[0].owner.domain == "example.org"
+
+
+def test_new_databases_locate_all_anew(registry: Registry) -> None:
+    places = Places({"192.0.2.1": GENEVA})
+    keeper = keeper_of(registry, places)
+    registry.hear([beat()], NOW)
+    keeper.refresh(NOW)
+    places.places, places.generation = {"192.0.2.1": VICTORIA}, 1
+    keeper.refresh(NOW + 1)
+    assert keeper.current.listed[0].place == VICTORIA
+
+
+def test_the_rows_of_the_picture_are_those_of_its_board(registry: Registry) -> None:
+    keeper = keeper_of(registry)
+    for number in range(1, 5):
+        registry.hear([beat(uuid=str(number), public_ip=f"192.0.2.{number}")], NOW + number)
+        keeper.refresh(NOW + number)
+    registry.forget("192.0.2.2:3128", reason="", now=NOW)
+    registry.hear([beat(uuid="1", load=9.0)], NOW + 8)
+    keeper.refresh(NOW + 8)
+    rows, board = keeper.current.listed, keeper.current.board.listed
+    assert [one.squid.id for one in rows] == [one.squid.id for one in board]
+    assert len(rows) == 3
+
+
+class BreaksOff(FlakyStore):
+    """A store that goes away in the middle of telling everything."""
+
+    def changes(self, since: Mark | None) -> Changes:
+        told = super().changes(None)
+        return Changes(told.mark, self._some(told.squids) if self.breaks else told.squids, whole=True)
+
+    breaks = False
+
+    def _some(self, squids: Iterable[Squid]) -> Iterator[Squid]:
+        yield from list(squids)[:1]
+        raise Unavailable("the store is away")
+
+
+def test_of_a_store_that_goes_away_in_the_middle_nothing_is_taken() -> None:
+    store = BreaksOff()
+    registry = Registry(store, LivenessRules())
+    keeper = keeper_of(registry)
+    registry.hear([beat(), beat(uuid="b", public_ip="192.0.2.2")], NOW)
+    keeper.refresh(NOW)
+    store.breaks = True
+    keeper.refresh(NOW + 1)
+    assert (len(keeper.current.listed), keeper.stale_since) == (2, NOW + 1)
 
 
 def test_the_keeper_looks_again_and_again_until_it_is_told_to_stop(registry: Registry) -> None:

@@ -126,6 +126,32 @@ def test_an_id_that_is_both_gone_and_heard_stays_without_its_verification(store:
     assert [one.verification for one in store.squids()] == [FRESH]
 
 
+def test_what_the_next_heartbeat_is_judged_by_is_recalled_as_it_was_put(store: Store) -> None:
+    put = replace(
+        squid(FRESH, state=AgentState.DRAINING), created=NOW - 9, load=7.25, pressure=0.5, takes=0.25
+    )
+    store.put([put], [], [])
+    ((key, past),) = store.recall([ID, "unknown"]).items()
+    assert (key, past.beat.uuid, past.beat.hostname, past.beat.timestamp, past.beat.state) == (
+        *(ID, put.beat.uuid, put.beat.hostname, put.beat.timestamp),
+        AgentState.DRAINING,
+    )
+    assert (past.created, past.seen, past.load, past.pressure, past.takes) == (
+        NOW - 9,
+        NOW,
+        7.25,
+        0.5,
+        0.25,
+    )
+
+
+def test_of_a_squid_that_is_gone_nothing_is_recalled(store: Store) -> None:
+    store.put([squid(FRESH), squid(FRESH, **OTHER)], [], [])
+    store.put([], [ID], [])
+    store.expire([OTHER_ID], NOW + 1, NOW + 1)
+    assert store.recall([ID, OTHER_ID]) == {}
+
+
 def test_the_id_of_an_agent_is_where_it_was_last_heard(store: Store) -> None:
     store.put([squid(FRESH, uuid="a"), squid(FRESH, **OTHER)], [], [])
     store.put([squid(FRESH, uuid="a", public_ip="203.0.113.5")], [ID], [])
@@ -394,6 +420,7 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "version": lambda store: store.version(),
     "squids": lambda store: store.squids(),
     "get": lambda store: store.get([ID]),
+    "recall": lambda store: store.recall([ID]),
     "ids_of": lambda store: store.ids_of(["u"]),
     "put": lambda store: store.put([squid()], [], [JOINED]),
     "put_verification": lambda store: store.put_verification(ID, GOOD, []),

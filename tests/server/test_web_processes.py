@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from shoal_common.errors import Unavailable
+from shoal_common.errors import SettingsError, Unavailable
 from shoal_common.hosts import HostPort
+from shoal_server.build import Role, build
 from shoal_server.registry import Registry
+from shoal_server.settings import ServerSettings
 from shoal_server.squid import LivenessRules
 from shoal_server.stores.redis import RedisStore
 from shoal_server.web.processes import WebProcesses
@@ -122,3 +124,16 @@ def test_half_open_connections_hold_nobody_up(server: ShoalServer) -> None:
 def test_a_taken_port_is_told(server: ShoalServer) -> None:
     with pytest.raises(Unavailable, match="cannot listen on"):
         WebProcesses(HostPort(server.host, server.port), 1, make=lambda: lambda _environ, _start: [])
+
+
+WEB_ALONE = ServerSettings(listen=HostPort("127.0.0.1", 0), store="redis://127.0.0.1:1/0", workers=1)
+
+
+def test_who_only_starts_those_that_answer_keeps_no_list_of_its_own() -> None:
+    server = build(WEB_ALONE, [Role.WEB])
+    assert (server.loops, server.intake, server.http is not None) == ((), None, True)
+
+
+def test_a_file_that_cannot_be_used_is_told_before_any_of_them_starts(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"missing\.csv"):
+        build(replace(WEB_ALONE, locations=tmp_path / "missing.csv"), [Role.WEB])

@@ -54,5 +54,5 @@ OPERATIONS = (drain, undrain, forget)
 
 
 def _demand(call: Call, body: Change) -> None:
-    if all(listed.squid.id != body.id for listed in call.backend.keeper.current.listed):
+    if not call.backend.keeper.lists(body.id):
         raise ProblemError(HTTPStatus.NOT_FOUND, f"There is no squid {body.id!r}.")

@@ -66,8 +66,8 @@ class SquidFacts(Struct, frozen=True, kw_only=True):
     """A squid. Its inside address, and an id that holds it, are told to its own site and to operators.
 
     `state` is how recently it was heard; `load` is smoothed over minutes; `utilisation` is that of its
-    scarcest resource, and `steady_utilisation` the one that it is ranked by, which follows only larger
-    changes; `hit_ratio` is hits over requests, null where the agent does not say.
+    scarcest resource, `takes` the part of those who ask that it has room for; `hit_ratio` is hits over
+    requests, null where the agent does not say.
     """
 
     id: str
@@ -85,7 +85,7 @@ class SquidFacts(Struct, frozen=True, kw_only=True):
     load: Rate
     max_load: Rate
     utilisation: Share
-    steady_utilisation: Share
+    takes: Share
     hit_ratio: Share | None
     verification: Checks
     created: Time
@@ -120,7 +120,7 @@ def facts(listed: Listed, now: float, rules: LivenessRules, *, whole: bool) -> d
         "load": round(squid.load, 1),
         "max_load": round(squid.max_load),
         "utilisation": round(squid.utilisation, 4),
-        "steady_utilisation": round(squid.steady_utilisation, 4),
+        "takes": round(squid.takes, 4),
         "hit_ratio": hit_ratio(squid),
         "verification": checks(squid.verification),
         "created": squid.created,

@@ -1,0 +1,93 @@
+"""Who asks: for each address one whole number, which tells who is answered like it, and its own spot.
+
+Thousands of workers ask from a few hundred places, and each comes back for days. So an address is looked up
+once, and what is kept of it is small: its text and a number.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shoal_server.lookup import Lookup, seat
+from shoal_server.ranking import Requester
+from shoal_server.rendezvous import SPOTS, spot
+from shoal_server.squid import Owner, Place, is_site_local
+from shoal_server.web.backend import forwarded_for, is_trusted
+from shoal_server.web.counts import Outcome
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from shoal_server.board import Seat
+    from shoal_server.web.answers import Answers, Question
+
+VISITOR_BYTES = 160
+SEAT_BYTES = 1500
+
+
+class Askers:
+    """All who sit in one place, in one network; `requester` is any one of them.
+
+    `answers` are those of the present board, as far as they have asked already.
+    """
+
+    __slots__ = ("answers", "outcome", "requester")
+
+    def __init__(self, requester: Requester) -> None:
+        self.requester = requester
+        self.outcome = Outcome.TOLD if requester.place else Outcome.UNKNOWN_PLACE
+        self.answers: dict[Question, Answers] = {}
+
+
+class Visitors:
+    """The addresses that have asked, as `number of the askers * SPOTS + spot`; `size` in bytes, about.
+
+    Only plain texts of addresses are kept, so nobody can fill the memory with what he says of himself.
+    """
+
+    def __init__(self, lookup: Lookup, trusted: Sequence[str]) -> None:
+        self._lookup = lookup
+        self._trusted = tuple(trusted)
+        self._seats: dict[Seat, int] = {}
+        self._found: dict[tuple[int, int, bool], tuple[int, Place | None, Owner]] = {}
+        self._adding = threading.Lock()
+        self.numbers: dict[str, int] = {}
+        self.askers: list[Askers] = []
+        self.proxies: set[str] = set()
+        """Addresses of trusted proxies that have asked, or that somebody was forwarded from."""
+        self.size = 0
+
+    def welcome(self, environ: "WSGIEnvironment") -> tuple[str, int]:
+        """The address and the number of whoever asks."""
+        peer: str = environ["REMOTE_ADDR"]
+        hops: str = environ.get("HTTP_X_FORWARDED_FOR", "")
+        if self._trusted and peer and peer not in self.proxies and is_trusted(peer, self._trusted):
+            self.proxies.add(peer)
+        address = forwarded_for(peer, hops, self._trusted)
+        number = self.numbers.get(address)
+        if number is None:
+            if self._trusted and is_trusted(address, self._trusted):
+                self.proxies.add(address)  # else its own word on others would not be heard
+            number = self._number(address) * SPOTS + spot(address)
+            self.numbers[address] = number
+            self.size += VISITOR_BYTES
+        return address, number
+
+    def _number(self, address: str) -> int:
+        place, owner = self._lookup.find(address)
+        # Equal answers are mostly one object, which is found sooner by its identity than by its contents.
+        key = id(place), id(owner), is_site_local(address)
+        known = self._found.get(key)
+        if known is None:
+            known = self._found[key] = self._placed(address), place, owner
+        return known[0]
+
+    def _placed(self, address: str) -> int:
+        requester = self._lookup.requester(address)
+        place = seat(requester)
+        with self._adding:
+            if place not in self._seats:
+                self.askers.append(Askers(requester))
+                self._seats[place] = len(self.askers) - 1
+            self.size += SEAT_BYTES
+            return self._seats[place]

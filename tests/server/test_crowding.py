@@ -1,0 +1,209 @@
+"""A crowded place turns a part of its requesters away, the same ones each time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal_server.board import Wanted
+from shoal_server.crowding import CUT, FREE, FULL, GOAL, LEAST, MOST_GROWTH, PHASE, WINDOW, Door, parts, taken
+from shoal_server.ledger import board_of
+from shoal_server.lookup import Lookup, seat
+from shoal_server.ranking import CROWDED_KM, Ranked, Requester
+from shoal_server.registry import Registry, heard_again
+from shoal_server.rendezvous import SPOTS, seed, spot
+from shoal_server.snapshot import SnapshotKeeper
+from shoal_server.squid import Listed, LivenessRules, Place
+from tests.common.properties import PROPERTY
+from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, FlakyStore, Places, beat, listed
+
+MIDDLE = 1000 * WINDOW
+"""A moment in the middle between two changes."""
+NEARBY = Place(48.2, -122.9, site="nearby")
+WORKERS = [Requester(f"198.51.{number // 250}.{number % 250}", VICTORIA) for number in range(2000)]
+
+
+def crowded(number: int, place: Place, takes: float, age: float = 86_400.0) -> Listed:
+    one = listed(place, public_ip=f"192.0.2.{number}")
+    return replace(one, squid=replace(one.squid, takes=takes, created=NOW - age))
+
+
+def told(squids: list[Listed], requester: Requester, count: int = 10) -> list[tuple[str | None, bool]]:
+    """The addresses told, best first, and whether there is room for the requester."""
+    board = board_of(squids, verify=True)
+    plan = board.plan(seat(requester, board), Wanted(), count)
+    return [
+        (board.listed[plan.rows[place]].squid.public_address, place < plan.first_late)
+        for place in plan.told(spot(requester.address), count)
+    ]
+
+
+def kept(squids: list[Listed], home: Place = VICTORIA) -> set[str]:
+    """The workers at a place who are told one of its own squids first."""
+    board = board_of(squids, verify=True)
+    plan = board.plan(seat(replace(WORKERS[0], place=home), board), Wanted(), 5)
+    return {
+        worker.address
+        for worker in WORKERS
+        if board.listed[plan.rows[plan.told(spot(worker.address), 5)[0]]].place == home
+    }
+
+
+# --- the part that a squid takes ------------------------------------------------------------------------
+
+
+def test_within_a_window_the_part_stays() -> None:
+    assert taken(0.5, 2.0, MIDDLE - 800, MIDDLE + 800) == 0.5
+
+
+def test_windows_end_between_the_hours_and_half_hours_at_which_cron_starts() -> None:
+    end = MIDDLE + PHASE
+    assert end % 3600 in (900, 2700)
+    assert taken(0.5, 0.99, end - 1, end) == 0.5 * CUT
+
+
+@pytest.mark.parametrize("utilisation", [FREE, 0.88, FULL])
+def test_between_the_limits_the_part_stays(utilisation: float) -> None:
+    assert taken(0.5, utilisation, MIDDLE, MIDDLE + WINDOW) == 0.5
+
+
+def test_a_full_squid_takes_less_and_one_with_room_takes_more() -> None:
+    assert 0.5 * GOAL / 0.95 < taken(0.5, 0.95, MIDDLE, MIDDLE + WINDOW) < 0.5
+    assert 0.5 < taken(0.5, 0.7, MIDDLE, MIDDLE + WINDOW) < 0.5 * GOAL / 0.7
+
+
+def test_a_saturated_squid_takes_much_less_since_nobody_knows_how_much_more_is_asked_for() -> None:
+    assert taken(1.0, 1.0, MIDDLE, MIDDLE + WINDOW) == taken(1.0, 3.0, MIDDLE, MIDDLE + WINDOW) == CUT
+
+
+def test_an_idle_squid_takes_all_again_step_by_step() -> None:
+    assert taken(0.5, 0.0, MIDDLE, MIDDLE + WINDOW) == 0.5 * MOST_GROWTH
+    assert taken(0.9, 0.0, MIDDLE, MIDDLE + WINDOW) == 1.0
+
+
+@given(st.floats(LEAST, 1.0), st.floats(0, 1e9), st.floats(0, 4e9), st.floats(0, 4e9))
+@PROPERTY
+def test_a_part_is_always_a_part(before: float, utilisation: float, since: float, now: float) -> None:
+    assert LEAST <= taken(before, utilisation, since, now) <= 1.0
+
+
+def test_each_heartbeat_brings_the_part_up_to_date() -> None:
+    one = listed(VICTORIA).squid
+    later = heard_again(replace(one, load=122_000.0), beat(load=122_000.0), one.seen + WINDOW)
+    assert later.takes == CUT
+
+
+# --- who is turned away ---------------------------------------------------------------------------------
+
+
+def test_a_crowded_place_keeps_its_part_of_its_requesters() -> None:
+    squids = [crowded(1, VICTORIA, 0.6), crowded(2, VICTORIA, 0.6), crowded(9, GENEVA, 1.0)]
+    assert len(kept(squids)) == pytest.approx(0.6 * len(WORKERS), rel=0.1)
+
+
+def test_those_who_are_kept_stay_when_it_takes_more_and_those_turned_away_when_less() -> None:
+    less, more = (kept([crowded(1, VICTORIA, takes), crowded(9, GENEVA, 1.0)]) for takes in (0.3, 0.6))
+    assert less < more
+
+
+def test_those_to_whom_the_place_is_not_the_nearest_leave_it_first() -> None:
+    squids = [crowded(1, VICTORIA, 0.5), crowded(2, NEARBY, 0.5), crowded(9, GENEVA, 1.0)]
+    board = board_of(squids, verify=True)
+    here = Requester("198.51.100.1", Place(48.3, -122.8))
+    plan = board.plan(seat(here, board), Wanted(), 3)
+    assert sorted(door.part for door in plan.doors.values()) in ([0.5, 0.5], [0.5**4, 0.5])
+    far = Place(51.0, -114.0)
+    plan = board.plan(seat(replace(here, place=far), board), Wanted(), 3)
+    assert board.listed[plan.rows[0]].place in (VICTORIA, NEARBY)
+
+
+def test_a_guest_finds_less_room_than_who_is_at_home() -> None:
+    squids = [crowded(1, VICTORIA, 0.0), crowded(2, GENEVA, 0.5)]
+    guests = [told(squids, worker)[0] for worker in WORKERS[:500]]
+    hosts = [told(squids, replace(worker, place=GENEVA))[0] for worker in WORKERS[:500]]
+    welcome = [sum(one == ("192.0.2.2", True) for one in group) for group in (guests, hosts)]
+    assert welcome[0] == pytest.approx(500 * 0.5**4, abs=25)
+    assert welcome[1] == pytest.approx(250, abs=40)
+
+
+def test_whom_it_has_no_room_for_is_told_of_it_last() -> None:
+    squids = [crowded(1, VICTORIA, 0.0), crowded(9, GENEVA, 1.0)]
+    assert told(squids, WORKERS[0]) == [("192.0.2.9", True), ("192.0.2.1", False)]
+
+
+def test_where_no_place_has_room_everybody_is_told_of_all_the_nearest_first() -> None:
+    squids = [crowded(1, VICTORIA, 0.0), crowded(9, GENEVA, 0.0)]
+    assert told(squids, WORKERS[0]) == [("192.0.2.1", False), ("192.0.2.9", False)]
+
+
+def test_the_last_place_of_an_answer_goes_to_another_site_that_has_room() -> None:
+    home = [crowded(number, VICTORIA, 1.0) for number in range(1, 6)]
+    squids = [*home, crowded(8, NEARBY, 0.0), crowded(9, GENEVA, 1.0)]
+    assert told(squids, WORKERS[0], count=3)[-1] == ("192.0.2.9", True)
+
+
+def test_the_last_place_goes_to_another_site_without_room_rather_than_to_none() -> None:
+    home = [crowded(number, VICTORIA, 1.0) for number in range(1, 6)]
+    assert told([*home, crowded(8, NEARBY, 0.0)], WORKERS[0], count=3)[-1] == ("192.0.2.8", False)
+
+
+def test_squids_of_one_place_count_together() -> None:
+    squids = [crowded(1, VICTORIA, 0.4), crowded(2, VICTORIA, 0.8), crowded(9, GENEVA, 1.0)]
+    assert len(kept(squids)) == pytest.approx(0.6 * len(WORKERS), rel=0.1)
+
+
+def test_of_a_place_the_fuller_squids_get_fewer_requesters() -> None:
+    squids = [crowded(1, VICTORIA, 0.4), crowded(2, VICTORIA, 0.8), crowded(9, GENEVA, 1.0)]
+    first = [told(squids, worker)[0] for worker in WORKERS]
+    fuller, other = (first.count((f"192.0.2.{number}", True)) for number in (1, 2))
+    assert fuller / other == pytest.approx(0.5, rel=0.2)
+
+
+def test_a_newcomer_counts_like_the_others_of_its_place() -> None:
+    squids = [crowded(1, VICTORIA, 0.4), crowded(2, VICTORIA, 1.0, age=700.0), crowded(9, GENEVA, 1.0)]
+    assert len(kept(squids)) == pytest.approx(0.4 * len(WORKERS), rel=0.1)
+    first = [told(squids, worker)[0] for worker in WORKERS]
+    assert first.count(("192.0.2.1", True)) == pytest.approx(first.count(("192.0.2.2", True)), rel=0.2)
+
+
+def test_a_squid_that_serves_nobody_does_not_count() -> None:
+    bad = crowded(2, VICTORIA, 1.0)
+    bad = replace(bad, squid=bad.squid.with_verification(replace(GOOD, lacks=("cvmfs", "frontier"))))
+    failed = replace(bad, squid=replace(bad.squid, drained=True))
+    squids = [crowded(1, VICTORIA, 0.4), failed, crowded(9, GENEVA, 1.0)]
+    assert len(kept(squids)) == pytest.approx(0.4 * len(WORKERS), rel=0.1)
+
+
+@pytest.mark.parametrize("takes", [0.05, 1.0])
+def test_as_many_as_were_asked_for_are_told_however_many_places_that_takes(takes: float) -> None:
+    sites = [Place(60.0 - 2 * number, -100.0, site=f"site-{number}") for number in range(45)]
+    squids = [crowded(number, site, takes) for number, site in enumerate(sites)]
+    assert len(told(squids, WORKERS[0], count=40)) == 40
+
+
+def test_a_door_opens_for_its_part_of_the_spots() -> None:
+    door = Door.of(seed("uvic"), 0.25)
+    assert sum(door.opens(number) for number in range(SPOTS)) == pytest.approx(SPOTS / 4, rel=0.1)
+
+
+def test_without_weights_a_place_takes_all() -> None:
+    assert parts_of([0.0, 0.0]) == 1.0
+    assert parts_of([1.0, 3.0]) == 0.5 * 0.25 + 1.0 * 0.75
+
+
+def parts_of(weights: list[float]) -> float:
+    return float(parts(np.array([0, 0]), np.array([0.5, 1.0]), np.array(weights))[0])
+
+
+def test_the_terms_tell_that_there_is_no_room() -> None:
+    store = FlakyStore()
+    keeper = SnapshotKeeper(Registry(store, LivenessRules()), Places({"192.0.2.1": VICTORIA}))
+    store.put([crowded(1, VICTORIA, LEAST).squid], [], [])
+    store.put_verification("192.0.2.1:3128", GOOD, [])
+    keeper.refresh(NOW)
+    lookup = Lookup(keeper, Places(), verify=True)
+    answers: list[Ranked] = [lookup.nearest(worker.address)[0] for worker in WORKERS[:200]]
+    assert {one.load_km for one in answers} == {0.0, CROWDED_KM}
+    assert all(one.effective_km >= one.load_km for one in answers)
