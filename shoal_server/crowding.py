@@ -23,9 +23,9 @@ WINDOW = 1800.0
 """Seconds between two changes; deployed workers come back every 10 to 30 minutes."""
 PHASE = 900.0
 """Changes fall on a quarter past and a quarter to the hour, between what cron starts at the hour and half."""
-FULL = 0.93
-FREE = 0.82
-GOAL = 0.875
+FULL = 0.94
+FREE = 0.83
+GOAL = 0.885
 """Above FULL or below FREE (utilisation, 0..1) the part is changed, towards GOAL, which is farther from both
 than the noise of a steady load."""
 SATURATED = 0.97
