@@ -118,7 +118,11 @@ class Plan:
         """The best squid of another domain; of one that has room for the spot, if there is one."""
         full = None
         for group in self.all_groups:
-            for place in group.order(spot, group.equals.size) if group.domains != {here} else ():
+            if group.domains == {here}:
+                continue
+            if len(group.domains) == 1 and not self.doors:
+                return group.order(spot, 1)[0]
+            for place in group.order(spot, group.equals.size):
                 domain = self.domains[place]
                 if domain != here and (domain not in self.doors or self.doors[domain].opens(spot)):
                     return place

@@ -78,6 +78,8 @@ class Equals:
         draws = [
             _DRAWS[(factor * spot + start) >> 20 & 4095] * inverse for factor, start, inverse in self._few
         ]
+        if count == 1:
+            return [draws.index(min(draws))]
         return sorted(range(self.size), key=draws.__getitem__)[:count]
 
 
