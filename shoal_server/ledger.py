@@ -37,6 +37,7 @@ from shoal_server.surge import Surge
 
 MOST_WHERES = 65_536
 MOST_KINDS = 4096
+MOST_NEW = 1024
 _PASSING = ("load", "takes", "known_long", "weight")
 
 
@@ -70,6 +71,8 @@ class Ledger:
     def _clear(self) -> None:
         self._rows: dict[str, int] = {}
         self._packed: list[Packed] = []
+        self._new: list[tuple[Any, ...]] = []
+        """The last rows, which are not in the columns yet: many are written at once, a column each."""
         self._columns = {name: np.zeros(64, ROW[name]) for name in COLUMNS}
         self._lent: set[str] = set()
         self._codes = Codes()
@@ -111,6 +114,7 @@ class Ledger:
         row = self._rows.pop(squid_id, None)
         if row is None:
             return
+        self._write_new()
         self._draining.discard(squid_id)
         last = self._packed.pop()
         if row < len(self._packed):
@@ -126,6 +130,7 @@ class Ledger:
 
     def board(self, surge: Surge | None = None, steady: float = 0.0) -> Board:
         """A picture of the present rows; `steady` is the steady clock that `surge` goes by."""
+        self._write_new()
         self._lent.update(COLUMNS)
         columns = {name: column[: len(self._packed)] for name, column in self._columns.items()}
         if self._addresses is None:
@@ -147,6 +152,7 @@ class Ledger:
 
     def _renew(self, row: int, listed: Listed, packed: Packed) -> None:
         """Loads and times alone: a fraction of `_put`."""
+        self._write_new()
         self._packed[row] = packed
         self._writable(self._passing)
         self._columns["load"][row] = _load(listed.squid)
@@ -157,17 +163,32 @@ class Ledger:
             self._columns["own"][row] = self._own_km(listed, verify=self._verify)
 
     def _put(self, squid_id: str, row: int | None, listed: Listed, packed: Packed) -> None:
-        self._writable(COLUMNS)
+        values = self._row(squid_id, listed, packed)
         if row is None:
-            row = self._rows[squid_id] = len(self._packed)
+            self._rows[squid_id] = len(self._packed)
             self._packed.append(packed)
-            if row == len(self._columns["own"]):
-                self._columns = {name: _longer(column) for name, column in self._columns.items()}
-        self._packed[row] = packed
-        for column, value in zip(self._columns.values(), self._row(squid_id, listed, packed), strict=True):
-            column[row] = value
+            self._new.append(values)
+            if len(self._new) == MOST_NEW:
+                self._write_new()
+        else:
+            self._write_new()
+            self._writable(COLUMNS)
+            self._packed[row] = packed
+            for column, value in zip(self._columns.values(), values, strict=True):
+                column[row] = value
         (self._draining.add if listed.squid.draining else self._draining.discard)(squid_id)
         self._addresses = None
+
+    def _write_new(self) -> None:
+        if not self._new:
+            return
+        self._writable(COLUMNS)
+        end = len(self._packed)
+        while end > len(self._columns["own"]):
+            self._columns = {name: _longer(column) for name, column in self._columns.items()}
+        for column, values in zip(self._columns.values(), zip(*self._new, strict=True), strict=True):
+            column[end - len(values) : end] = np.array(values, column.dtype)
+        self._new.clear()
 
     def _writable(self, names: Iterable[str]) -> None:
         if self._lent.isdisjoint(names):
