@@ -34,7 +34,7 @@ demo: $(VENV)/.stamp-demo
 test: $(VENV)/.stamp-test
 	@tools/install-services
 	@status=0; $(BIN)/pytest --ignore=tests/faults $(PYTEST_ARGS) || status=$$?; \
-	$(BIN)/pytest --dist worksteal tests/faults $(PYTEST_ARGS) || test $$? = 5 || status=1; exit $$status  # 5: none chosen
+	$(BIN)/pytest tests/faults $(PYTEST_ARGS) || test $$? = 5 || status=1; exit $$status  # 5: none chosen
 
 # The long form of tests/faults, and its figures into docs/reliability.md.
 FIGURES := build/faults.jsonl
