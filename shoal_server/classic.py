@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shoal_server import ranking
-from shoal_server.ranking import ASSUMED_KM, EARTH_RADIUS_KM, Ranked, Relation, Requester
+from shoal_server.ranking import EARTH_RADIUS_KM, Ranked, Relation, Requester
 from shoal_server.squid import Listed, Squid
 
 DISTANCE_SHARE = 0.5
@@ -51,15 +51,18 @@ class ClassicRanked(Ranked):
 
 def ranked(requester: Requester, listed: Listed, *, verify: bool, group: int = 0) -> ClassicRanked:
     """The terms of a squid's rank for a requester."""
-    tie = ranking.relation(requester, listed)
-    here, there = requester.place, listed.place
-    distance = ranking.great_circle_km(here, there) if here and there else None
-    doubt = ranking.doubt_km(listed.squid, verify=verify)
-    tier = ranking.tier_km(listed.place)
-    pay = ranking.metered_km(requester, listed, tie)
-    load = load_km(listed.squid)
-    effective = (ASSUMED_KM[tie] if distance is None else distance) + load + doubt + tier + pay
-    return ClassicRanked(listed, tie, distance, load, doubt, tier, pay, effective, group)
+    base, load = ranking.ranked(requester, listed, verify=verify, group=group), load_km(listed.squid)
+    return ClassicRanked(
+        listed,
+        base.relation,
+        base.distance_km,
+        load,
+        base.doubt_km,
+        base.tier_km,
+        base.metered_km,
+        base.effective_km - base.network_km + load,
+        group,
+    )
 
 
 def load_km(squid: Squid) -> float:

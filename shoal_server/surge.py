@@ -46,6 +46,8 @@ class Surge:
         self._hidden = _Fading(SHOWING_SECONDS)
         self._told = _Fading(BOOT_SECONDS)
         self._nearest = _Fading(BOOT_SECONDS)
+        self._counted = 0
+        """The hour in which those who have long not asked were forgotten last."""
         self._lately = 0.0
         self._each = 0.0
         self._at = now
@@ -72,15 +74,15 @@ class Surge:
         `domains` are the seeds by number, `load` and `capacity` (kB/s) stand at that number. To be called
         every few seconds: as many as came since the last time will come until the next.
         """
+        everybody = self._workers(now)  # before the lock: it takes longer than a lookup may wait
         with self._lock:
             coming, self._lately = self._lately, 0.0
             seconds, self._at = now - self._at, now
             for counts in (self._hidden, self._told, self._nearest):
                 counts.fade(seconds)
             newcomers = sum(self._told.values())
-            known = self._workers(now) - newcomers
-            if newcomers < FEW or newcomers < MANY * known:
-                self._each = TIMES * float(load.sum()) / max(known + newcomers, 1.0)
+            if newcomers < FEW or newcomers < MANY * (everybody - newcomers):
+                self._each = TIMES * float(load.sum()) / max(everybody, 1.0)
             if newcomers < FEW or now - self._began < LEARNING_SECONDS:
                 return {}
             return {
@@ -106,10 +108,11 @@ class Surge:
     def _workers(self, now: float) -> float:
         """How many there are, from the places that they fall on; forgets those who have long not asked."""
         hour = self._hour(now)
-        taken = self._seen != 0
-        age = (np.int16(hour) - self._seen) % 255
-        self._seen[taken & (age >= REMEMBERED_HOURS)] = 0
-        free = np.count_nonzero(self._seen == 0) / PLACES
+        if hour != self._counted:
+            self._counted = hour
+            age = (np.int16(hour) - self._seen) % 255
+            self._seen[(self._seen != 0) & (age >= REMEMBERED_HOURS)] = 0
+        free = 1 - np.count_nonzero(self._seen) / PLACES
         return -PLACES * math.log(max(free, 1 / PLACES))
 
     def _hour(self, now: float) -> int:

@@ -1,7 +1,7 @@
 """The worlds and what happens in them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -109,15 +109,11 @@ def steady() -> Scenario:
 
 
 def together() -> Scenario:
-    return Scenario(
-        "together",
-        "as steady, but every worker asks at :00 and :30",
-        spread_out(100, 8_000, 13, _EQUAL, 30),
-        16,
-        0.5,
-        Habits(together=True),
-        settled=12,
-        steady=True,
+    return replace(
+        steady(),
+        name="together",
+        what="as steady, but every worker asks at :00 and :30",
+        habits=Habits(together=True),
     )
 
 
@@ -180,20 +176,11 @@ def boot() -> Scenario:
 
 
 def flood() -> Scenario:
-    world = build(
-        [Crowd(site, 8) for site in ("BNL", "MIT", "AWS-Montreal")] + [Crowd("CERN", 8)],
-        [Crowd("BNL", 1000), Crowd("MIT", 1000), Crowd("AWS-Virginia", 1000), Crowd("BNL", 5000)],
-        17,
-    )
-    return Scenario(
-        "flood",
-        "as boot, but they need 1.6 times what the squids nearest to them can send",
-        world,
-        6,
-        0.2,
-        settled=1.5,
-        storm=5000,
-        storm_at=1.75 * HOUR,
+    return replace(
+        boot(),
+        name="flood",
+        what="as boot, but they need 1.6 times what the squids nearest to them can send",
+        load=0.2,
     )
 
 
