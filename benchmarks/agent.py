@@ -9,11 +9,10 @@ from pathlib import Path
 from benchmarks.figure import Figure
 from shoal_server.intake.embedded import EmbeddedIntake
 from testbed.origin import Origin
-from testbed.ports import accepts
 from testbed.process import wait_until
 from testbed.program import Program
-from testbed.squid import Squid
 from tests.agent.namespaces import Namespace, why_not
+from tests.agent.there import SquidThere
 
 WARM_UP_SECONDS = 5.0
 SECONDS = 95.0
@@ -60,7 +59,7 @@ class Machine:
         stack.callback(intake.stop)
         stack.callback(origin.stop)
         for number in range(squids):
-            stack.enter_context(_SquidThere(directory / f"squid{number}", self._vm, 3128 + number))
+            stack.enter_context(SquidThere(directory / f"squid{number}", self._vm, 3128 + number))
         object_url = f"{origin.url}/cvmfs/atlas.cern.ch/.cvmfspublished"
         flags = ["--amqp", f"amqp://{_SITE}:{_PORT}/", "--check-urls", object_url]
         self._agent = stack.enter_context(_AgentThere(directory / "agent", self._vm, flags))
@@ -91,19 +90,6 @@ class Machine:
         lines = Path(f"/proc/{self._agent.pid}/net/dev").read_text().splitlines()
         fields = next(line for line in lines if line.strip().startswith("eth0:")).partition(":")[2].split()
         return int(fields[0]) + int(fields[8])
-
-
-class _SquidThere(Squid):
-    def __init__(self, directory: Path, namespace: Namespace, port: int) -> None:
-        super().__init__(directory, port=port, listen=["0.0.0.0"])  # noqa: S104 - on a machine of its own
-        self._namespace = namespace
-
-    def command(self) -> list[str]:
-        return self._namespace.command(*super().command())
-
-    def is_ready(self) -> bool:
-        with self._namespace.inside():
-            return accepts("127.0.0.1", self.port)
 
 
 class _AgentThere(Program):

@@ -18,7 +18,8 @@ from testbed.squid import Squid
 from testbed.varnish import Purpose, Varnish
 from tests.agent.namespaces import Namespace, why_not
 from tests.agent.support import SquidOfWorkers
-from tests.agent.test_network import AgentThere, Heard, SquidThere
+from tests.agent.test_network import AgentThere, Heard
+from tests.agent.there import SquidThere
 from tests.conftest import need
 
 NOBODY = 65534

@@ -19,12 +19,12 @@ from shoal_common.heartbeat import CacheType, Heartbeat, Upstream, decode
 from shoal_common.hosts import HostPort
 from shoal_server.intake.embedded import EmbeddedIntake
 from testbed.origin import Origin
-from testbed.ports import accepts
 from testbed.process import wait_until
 from testbed.squid import Squid
 from tests.agent.fakes import StunServer
 from tests.agent.namespaces import Namespace, why_not
 from tests.agent.test_process import Program
+from tests.agent.there import SquidThere
 from tests.conftest import need
 
 ANYWHERE = frozenset(["0.0.0.0"])
@@ -138,21 +138,6 @@ def test_a_stun_server_sees_the_nats_address(machine: Callable[[], Namespace]) -
         server = StunServer(host="198.51.100.9", echo=True)
     with server, vm.inside():
         assert mapped_address(HostPort("198.51.100.9", server.port)) == "198.51.100.1"
-
-
-class SquidThere(Squid):
-    """A squid on another machine."""
-
-    def __init__(self, directory: Path, namespace: Namespace, port: int = 3128) -> None:
-        super().__init__(directory, port=port, listen=["0.0.0.0"], clients=["127.0.0.0/8", "10.9.0.0/16"])
-        self._namespace = namespace
-
-    def command(self) -> list[str]:
-        return self._namespace.command(*super().command())
-
-    def is_ready(self) -> bool:
-        with self._namespace.inside():
-            return accepts("127.0.0.1", self.port)
 
 
 class AgentThere(Program):
