@@ -185,10 +185,12 @@ class Registry:
     def hear(self, beats: Sequence[Heartbeat], now: float) -> None:
         """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored."""
         latest = {squid_id(beat): beat for beat in _last_words(beats)}
-        known = self.store.recall(latest)
+        known = dict(self.store.recall(latest))
         strangers = [beat.uuid for key, beat in latest.items() if key not in known]
         former = self.store.ids_of(strangers) if strangers else {}
         origins = self.store.recall(former.values()) if former else {}
+        # a store that was emptied is filled by any server: a squid may have come back between the reads
+        known.update((key, origin) for key, origin in origins.items() if key in latest)
         farewells = self.store.farewells(strangers) if strangers else {}
         change = _Change([], [], [])
         for key, beat in latest.items():

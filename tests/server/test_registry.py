@@ -1,12 +1,13 @@
 """What becomes of a heartbeat, a verdict and a long silence."""
 
 import math
+from collections.abc import Iterable, Mapping
 
 import pytest
 
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import AgentState
-from shoal_server.registry import LOAD_SMOOTHING_SECONDS, EventKind, Registry
+from shoal_server.registry import LOAD_SMOOTHING_SECONDS, EventKind, Past, Registry
 from shoal_server.squid import LivenessRules, Reach, Verification, squid_id
 from tests.fakes import GOOD, NOW, FlakyStore, beat
 
@@ -110,6 +111,23 @@ def test_a_squid_may_take_the_endpoint_that_another_left_in_the_same_batch(
     store.put_verification(ID, GOOD, [])
     registry.hear([beat(uuid="a", public_ip="198.51.100.9"), beat(uuid="b")], NOW + 30)
     assert {one.id: one.beat.uuid for one in store.squids()} == {"198.51.100.9:3128": "a", ID: "b"}
+
+
+def test_a_squid_that_another_server_puts_back_meanwhile_keeps_its_verification(
+    registry: Registry, store: FlakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.hear([beat(uuid="a")], NOW)
+    registry.store.put_verification(ID, GOOD, [])
+    really = store.recall
+
+    def emptied(ids: Iterable[str]) -> Mapping[str, Past]:
+        monkeypatch.setattr(store, "recall", really)
+        return {}
+
+    monkeypatch.setattr(store, "recall", emptied)
+    registry.hear([beat(uuid="a")], NOW + 1)
+    assert store.get([ID])[ID].verification == GOOD
+    assert EventKind.MOVED not in kinds(store)
 
 
 def test_of_several_heartbeats_in_a_batch_the_last_counts(registry: Registry, store: FlakyStore) -> None:
