@@ -2,79 +2,40 @@
 
 A `Ledger` keeps a row for each squid and changes one at a time; its board is an immutable picture.
 From a board a `Plan` is made for each place that asks: the groups of squids for requesters there, nearest
-first. A plan costs one pass over the arrays (microseconds for a thousand squids) and is remembered, so
-what one requester costs does not grow with the number of squids.
+first. A plan costs one pass over the bunches of squids that are alike, some ten microseconds for hundreds
+of them, and is remembered, so what one requester costs does not grow with the number of squids.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal_common.heartbeat import CacheType, Upstream
-from shoal_server import classic
-from shoal_server.addresses import Addresses, code
+from shoal_common.heartbeat import Upstream
+from shoal_server.addresses import Addresses
+from shoal_server.bunches import Bunches
 from shoal_server.classic import RankBy
-from shoal_server.columns import (
-    INSIDE_IPV4,
-    IPV4,
-    LOCAL,
-    MOST_NETWORKS,
-    PRIVATE_ONLY,
-    REACHED,
-    SERVES,
-    TYPES,
-    Codes,
-    Columns,
-    Flags,
-    serving,
-)
+from shoal_server.columns import SERVES, Codes, Columns, Flags, serving
 from shoal_server.crowding import Door, parts
 from shoal_server.packed import Roster
-from shoal_server.plan import Plan, Rows
-from shoal_server.ranking import (
-    ASSUMED_KM,
-    EARTH_RADIUS_KM,
-    METERED_KM,
-    NETWORK_KM,
-    Relation,
-    group_end,
-    is_local,
-    unit_vector,
-)
-from shoal_server.squid import UNKNOWN_OWNER, Owner, Place
+from shoal_server.plan import Part, Plan, Rows
+from shoal_server.plans import Plans
+from shoal_server.ranking import group_end, is_local
+from shoal_server.seat import Seat, Wanted
+from shoal_server.squid import Owner
+from shoal_server.terms import Floats
 
-MOST_PLANS = 20_000
 MOST_DOMAINS = 32
 """In so many failure domains squids are looked for that have room for everybody."""
-Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked for; `ipv4`: only squids that a reader without IPv6 can use."""
-
-    service: Upstream = Upstream.BOTH
-    types: frozenset[CacheType] = frozenset(CacheType)
-    ipv4: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Where requesters sit who are all answered alike but for their own order of equals.
-
-    `address` is given if it may be a squid's own; `inside`: it means something on our own site alone.
-    """
-
-    place: Place | None
-    owner: Owner = UNKNOWN_OWNER
-    inside: bool = False
-    address: str | None = None
 
 
 class Board:
-    """The squids at one moment, `listed` row by row."""
+    """The squids at one moment, `listed` row by row.
+
+    `bunches` are those of its rows; by the classic policy each row is one, for its load counts too. `before`
+    are the plans of the board before.
+    """
 
     def __init__(
         self,
@@ -83,20 +44,21 @@ class Board:
         codes: Codes,
         draining: Mapping[str, int],
         addresses: Addresses,
-        rank_by: RankBy = RankBy.DISTANCE,
-        surge: "Mapping[int, float] | None" = None,
+        bunches: Bunches,
+        surge: Mapping[int, float] | None = None,
+        before: Plans | None = None,
     ) -> None:
         self.listed = listed
-        self.rank_by = rank_by
+        self.rank_by = bunches.terms.rank_by
         self._draining = draining
         self._columns = columns
         self._doors: Mapping[int, Door] = {}
         self._codes = codes
         self._addresses = addresses
-        if rank_by is RankBy.DISTANCE and (surge or (columns["takes"] < 1).any()):
+        self._bunches = bunches
+        if self.rank_by is RankBy.DISTANCE and (surge or (columns["takes"] < 1).any()):
             self._crowd(surge or {})
-        self._any_metered = bool(self._columns["metered"].any())
-        self._plans: dict[tuple[Seat, Wanted, int], Plan] = {}
+        self.plans = Plans(bunches, self._columns, self._doors, before)
 
     @property
     def nobody_drains(self) -> bool:
@@ -106,6 +68,10 @@ class Board:
     def hosts(self, address: str) -> bool:
         """Whether a squid has this address."""
         return address in self._addresses
+
+    def bunch(self, row: int) -> int:
+        """A number that rows have in common whose terms are the same, if their places and owners are."""
+        return self._bunches.bunch(row)
 
     def domain_seed(self, number: int) -> int:
         """What stands for a failure domain, whatever its number is."""
@@ -128,31 +94,28 @@ class Board:
         key = (self.relevant(seat), wanted, count)
         if also or among is not None:
             return self._plan(*key, also, among)
-        plan = self._plans.get(key)
-        if plan is None:
-            if len(self._plans) >= MOST_PLANS:
-                self._plans.clear()
-            plan = self._plans[key] = self._plan(*key)
-        return plan
+        return self.plans.get(key) or self.plans.made.put(key, self._plan(*key))
 
     def known(self, seat: Seat) -> Flags:
         """Which rows are no secret to whoever sits there."""
-        return self._open(list(self._ties(seat)))
+        terms = self._each.terms
+        return terms.open(list(terms.ties(seat)))
 
     def local(self, seat: Seat) -> Rows:
         """The rows of squids on the seat's own site or network."""
-        found = [rows for tie, rows in self._ties(seat) if tie in (Relation.LAN, Relation.SITE)]
+        found = [rows for tie, rows in self._each.terms.ties(seat) if is_local(tie)]
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.intp)
 
     def nearest_rows(self, seat: Seat, rows: Rows, count: int) -> list[int]:
         """Those of the rows that are nearest to the seat, at most `count`, nearest first."""
-        km = self._km(seat.place)[rows]
+        km = self._each.terms.km(seat.place)[rows]
         order = np.argsort(km, kind="stable")[:count]
         return [int(row) for row in rows[order]]
 
     def allowed(self, seat: Seat, wanted: Wanted, also: Sequence[int] = ()) -> Flags:
         """Which rows the seat may be told of."""
-        return self._allowed(list(self._ties(seat)), wanted, also)
+        terms = self._each.terms
+        return terms.allowed(list(terms.ties(seat)), wanted, also)
 
     def relevant(self, seat: Seat) -> Seat:
         """Without what no squid shares: so that far fewer plans are needed than there are owners."""
@@ -183,150 +146,67 @@ class Board:
         relative = np.where(columns["known_long"], takes, part[domain])
         self._columns = {**columns, "weight": columns["weight"] * relative}
 
+    @cached_property
+    def _each(self) -> Bunches:
+        """Every row by itself, for what makes a difference between squids of one bunch: few ask for it."""
+        return Bunches.each(self._columns, self._codes, self.rank_by)
+
     def _plan(
         self, seat: Seat, wanted: Wanted, count: int, also: Sequence[int] = (), among: Flags | None = None
     ) -> Plan:
-        ties = list(self._ties(seat))
-        effective = self._effective(seat, ties)
-        allowed = self._allowed(ties, wanted, also)
-        effective[~(allowed if among is None else allowed & among)] = np.inf
+        bunches = self._each if also or among is not None or seat.address else self._bunches
+        effective = bunches.terms.effective(seat, wanted, also)
+        if among is not None:
+            effective[~among] = np.inf
+        columns, doors = bunches.terms.columns, self._doors
         groups: list[Rows] = []
-        domains = self._columns["domain"]
         seen = set[int]()
         found = room = 0
         while found < count or (room < count and len(seen) < MOST_DOMAINS):
-            group = self._next(effective)
+            group = self._next(effective, columns)
             if group is None:
-                return Plan(groups, None, self._columns, self._doors)
+                return self._made(bunches, groups)
             groups.append(group)
-            here = domains[group].tolist()
-            seen |= set(here)
-            found += len(here)
-            room += sum(domain not in self._doors for domain in here) if self._doors else len(here)
-        return Plan(groups, self._away(effective, seen), self._columns, self._doors)
+            here, sizes = columns["domain"][group].tolist(), bunches.sizes[group].tolist()
+            seen.update(here)
+            found += sum(sizes)
+            room += sum(size for domain, size in zip(here, sizes, strict=True) if domain not in doors)
+        return self._made(bunches, groups, self._away(effective, columns, seen))
 
-    def _away(self, effective: Floats, seen: Set[int]) -> Rows | None:
+    def _made(self, bunches: Bunches, groups: Sequence[Rows], away: Rows | None = None) -> Plan:
+        parts = [self._part(bunches, group) for group in groups]
+        return Plan(parts, None if away is None else self._part(bunches, away), self._doors)
+
+    def _part(self, bunches: Bunches, group: Rows) -> Part:
+        return self.plans.part(group) if bunches is self._bunches else Part(group, self._columns)
+
+    def _away(self, effective: Floats, columns: Columns, seen: Set[int]) -> Rows | None:
         """The best squids of another failure domain if one alone was seen; rather of one that has room."""
         if len(seen - self._doors.keys()) > 1 or (len(seen) > 1 and not self._doors):
             return None
-        domains = self._columns["domain"]
+        domains = columns["domain"]
         for domain in seen:  # few, and far cheaper than to look for all of them at once
             effective[domains == domain] = np.inf
         if self._doors:
             roomy = effective.copy()
             roomy[np.isin(domains, list(self._doors))] = np.inf
-            if (found := self._next(roomy)) is not None:
+            if (found := self._next(roomy, columns)) is not None:
                 return found
-        return self._next(effective) if len(seen) == 1 else None
+        return self._next(effective, columns) if len(seen) == 1 else None
 
-    def _next(self, effective: Floats) -> Rows | None:
+    def _next(self, effective: Floats, columns: Columns) -> Rows | None:
         """Takes the nearest group out of `effective`."""
         if self.rank_by is RankBy.CLASSIC:
-            return _next_one(effective, self._columns["seed"])
+            return _next_one(effective, columns["seed"])
         return _next_group(effective)
-
-    def _effective(self, seat: Seat, ties: Sequence[tuple[Relation, Rows]]) -> Floats:
-        columns = self._columns
-        km, own = self._km(seat.place), columns["own"]
-        network_km = NETWORK_KM if self.rank_by is RankBy.DISTANCE else classic.NETWORK_KM
-        known = columns["placed"] if seat.place else np.zeros(len(own), np.bool_)
-        effective: Floats = km + own
-        effective += np.float32(network_km[Relation.OTHER])
-        for tie, rows in ties:
-            distance = np.where(known[rows], km[rows], np.float32(ASSUMED_KM[tie]))
-            effective[rows] = distance + own[rows] + np.float32(network_km[tie])
-        if self._any_metered:
-            pays = columns["metered"].copy()
-            for tie, rows in ties:
-                if tie is not Relation.ORGANISATION:
-                    pays[rows] = False
-            effective[pays] += np.float32(METERED_KM)
-        return effective
-
-    def _km(self, place: Place | None) -> Floats:
-        """Great-circle distance by the chord, which is exact for near places in single precision too."""
-        columns = self._columns
-        unknown = np.float32(ASSUMED_KM[Relation.OTHER])
-        if place is None:
-            return np.full(len(self.listed), unknown, np.float32)
-        x, y, z = (np.float32(value) for value in unit_vector(place))
-        chord = (columns["x"] - x) ** 2
-        chord += (columns["y"] - y) ** 2
-        chord += (columns["z"] - z) ** 2
-        np.sqrt(chord, out=chord)
-        chord *= np.float32(0.5)
-        np.minimum(chord, np.float32(1), out=chord)
-        np.arcsin(chord, out=chord)
-        chord *= np.float32(2 * EARTH_RADIUS_KM)
-        return np.where(columns["placed"], chord, unknown)
-
-    def _ties(self, seat: Seat) -> Iterator[tuple[Relation, Rows]]:
-        """The rows that belong to the seat's requesters more closely, the closest last."""
-        columns, codes, owner = self._columns, self._codes, seat.owner
-        shared = sum(
-            1 << codes.networks[name]
-            for name in owner.networks
-            if codes.networks.get(name, MOST_NETWORKS) < MOST_NETWORKS
-        )
-        if shared:
-            yield Relation.NETWORK, np.flatnonzero((columns["networks"] & np.uint64(shared)) != 0)
-        if region := codes.regions.get(owner.region):
-            yield Relation.REGION, np.flatnonzero(columns["region"] == region)
-        kin = [
-            np.flatnonzero(columns[column] == code)
-            for column, code in (
-                ("asn", codes.asns.get(owner.asn)),
-                ("organisation", codes.organisations.get(owner.organisation)),
-                ("name", codes.names.get(owner.domain)),
-            )
-            if code
-        ]
-        for rows in kin:
-            yield Relation.ORGANISATION, rows
-        if seat.inside:
-            reached = np.uint16(REACHED | PRIVATE_ONLY)
-            yield Relation.LAN, np.flatnonzero((columns["flags"] & reached) == reached)
-        site = codes.sites.get(seat.place.site) if seat.place else None
-        if site:
-            yield Relation.SITE, np.flatnonzero(columns["site"] == site)
-        if seat.address:
-            number = code(seat.address)
-            yield (
-                Relation.LAN,
-                np.flatnonzero((columns["outside"] == number) | (columns["inside"] == number)),
-            )
-
-    def _open(self, ties: Sequence[tuple[Relation, Rows]]) -> Flags:
-        flags = self._columns["flags"]
-        opened: Flags = (flags & np.uint16(PRIVATE_ONLY | LOCAL)) == 0
-        for tie, rows in ties:
-            if tie is Relation.ORGANISATION:
-                opened[rows] |= (flags[rows] & np.uint16(PRIVATE_ONLY)) == 0
-            elif is_local(tie):
-                opened[rows] = True
-        return opened
-
-    def _allowed(self, ties: Sequence[tuple[Relation, Rows]], wanted: Wanted, also: Sequence[int]) -> Flags:
-        flags = self._columns["flags"]
-        allowed: Flags = (flags & np.uint16(SERVES[wanted.service])) != 0
-        allowed[list(also)] = True
-        allowed &= (flags & np.uint16(sum(TYPES[kind] for kind in wanted.types))) != 0
-        allowed &= self._open(ties)
-        if wanted.ipv4:
-            usable = (flags & np.uint16(IPV4)) != 0
-            for tie, rows in ties:
-                if is_local(tie):
-                    usable[rows] |= (flags[rows] & np.uint16(INSIDE_IPV4)) != 0
-            allowed &= usable
-        return allowed
 
 
 def _next_group(effective: Floats) -> Rows | None:
     """Takes the nearest group out of `effective`."""
-    nearest = float(effective.min(initial=np.inf))
+    nearest = float(effective[effective.argmin()]) if effective.size else np.inf
     if nearest == np.inf:
         return None
-    rows = np.flatnonzero(effective <= group_end(nearest))
+    rows: Rows = (effective <= group_end(nearest)).nonzero()[0]
     effective[rows] = np.inf
     return rows
 

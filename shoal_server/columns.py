@@ -34,6 +34,9 @@ ROW = np.dtype(
     ]
 )
 COLUMNS: tuple[str, ...] = ROW.names or ()
+PASSING = ("load", "takes", "known_long", "weight")
+"""What changes with every heartbeat."""
+LASTING = tuple(name for name in COLUMNS if name not in PASSING)
 SERVES = {service: 1 << bit for bit, service in enumerate(Upstream)}
 TYPES = {kind: 8 << bit for bit, kind in enumerate(CacheType)}
 IPV4, INSIDE_IPV4, PRIVATE_ONLY, LOCAL, REACHED = 32, 64, 128, 256, 512

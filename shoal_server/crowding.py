@@ -71,6 +71,11 @@ class Door:
         """Whether there is room for the requesters of a spot."""
         return (self.factor * spot + self.start) >> 20 & 4095 < SPOTS * self.part
 
+    def opens_each(self, spots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """The same for many spots."""
+        opens: npt.NDArray[np.bool_] = (self.factor * spots + self.start) >> 20 & 4095 < SPOTS * self.part
+        return opens
+
     def for_guests(self) -> "Door":
         """The same for those to whom another place is nearer."""
         return Door(self.factor, self.start, self.part**GUEST)

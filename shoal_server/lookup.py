@@ -7,12 +7,13 @@ import numpy as np
 
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server import classic
-from shoal_server.board import Board, Seat, Wanted
+from shoal_server.board import Board
 from shoal_server.classic import RankBy
 from shoal_server.columns import Flags
 from shoal_server.plan import Plan
 from shoal_server.ranking import Policy, Ranked, Requester, exclusion, ranked
 from shoal_server.rendezvous import spot
+from shoal_server.seat import Seat, Wanted
 from shoal_server.snapshot import Locator, SnapshotKeeper
 from shoal_server.squid import Listed, Owner, Place, is_site_local
 

@@ -1,8 +1,7 @@
 """Squids as bytes: what a process keeps of each of a hundred thousand, until somebody looks at one.
 
-A squid as objects takes some four times as much. Its bytes are in two parts: the lasting one is all that
-decides who may be told of it, so where it is equal nobody is to be told otherwise; the passing one is loads,
-times and words.
+A squid as objects takes some four times as much. Some of its bytes last: all that decides who may be told
+of it, so where they are equal nobody is to be told otherwise; the others pass: loads, times and words.
 """
 
 import functools
@@ -10,12 +9,14 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from operator import attrgetter, itemgetter
-from typing import Any, Self, SupportsIndex, get_type_hints, overload
+from typing import Any, Protocol, Self, SupportsIndex, get_type_hints, overload
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from shoal_common.heartbeat import NO_METRICS, Heartbeat, Metrics
-from shoal_server.squid import Listed, Owner, Place, Reach, Squid, Times, Verification
+from shoal_server.squid import DEFAULT_MAX_LOAD, Listed, Owner, Place, Reach, Squid, Times, Verification
 
 _OWN = ("uuid", "hostname", "public_ip", "private_ip", "external_ip", "ipv6")
 """What no two squids have in common; the rest of what lasts is alike for many, and kept once."""
@@ -25,11 +26,33 @@ _COMMON = tuple(name for name in _SAID if name not in _OWN + _PASSING)
 _COUNTED = tuple(field.name for field in fields(Metrics))
 _DERIVED = tuple(field.name for field in fields(Squid))[6:]
 """What follows `drained`: numbers that the registry derives from heartbeats."""
+_NUMBERS = ("seen", "checked", "due", "timestamp", "rate", "created", "load", *_DERIVED)
+"""`rate` is the load of the last heartbeat."""
 
-_own: Callable[[Heartbeat], tuple[Any, ...]] = attrgetter(*_OWN)
-_common: Callable[[Heartbeat], tuple[Any, ...]] = attrgetter(*_COMMON)
-_counted: Callable[[Metrics], tuple[Any, ...]] = attrgetter(*_COUNTED)
-_derived: Callable[[Squid], tuple[Any, ...]] = attrgetter(*_DERIVED)
+
+class Kept(Protocol):
+    """What is needed of a squid to pack it: a part of `Squid`, which is one, in any classes."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def beat(self) -> Any: ...
+    @property
+    def created(self) -> float: ...
+    @property
+    def seen(self) -> float: ...
+    @property
+    def load(self) -> float: ...
+    @property
+    def verification(self) -> Any: ...
+    @property
+    def drained(self) -> bool: ...
+
+
+_own: Callable[[Any], tuple[Any, ...]] = attrgetter(*_OWN)
+_common: Callable[[Any], tuple[Any, ...]] = attrgetter(*_COMMON)
+_counted: Callable[[Any], tuple[Any, ...]] = attrgetter(*_COUNTED)
+_derived: Callable[[Any], tuple[Any, ...]] = attrgetter(*_DERIVED)
 _in_order: Callable[[tuple[Any, ...]], tuple[Any, ...]] = itemgetter(
     *((*_OWN, *_COMMON, *_PASSING).index(name) for name in _SAID)
 )
@@ -43,12 +66,14 @@ def _types(kind: type, names: Sequence[str]) -> Any:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_own = msgspec.msgpack.Decoder(_types(Heartbeat, _OWN)).decode
-_decode_passing = msgspec.msgpack.Decoder(
-    tuple[float, float, _types(Metrics, _COUNTED) | None, str, int, float, float, _types(Squid, _DERIVED)]  # type: ignore[misc]
+_decode_words = msgspec.msgpack.Decoder(
+    tuple[_types(Metrics, _COUNTED) | None, str, int]  # type: ignore[misc]
 ).decode
-_HEAD = struct.Struct("<dddI")
-"""Three times, and how long the part is that comes next."""
+_HEAD = struct.Struct(f"<{len(_NUMBERS)}dI")
+"""The numbers, and how long the part is that comes next."""
 _LENGTH = slice(_HEAD.size - 4, _HEAD.size)
+_SEEN, _TIMES = struct.Struct("<d"), struct.Struct("<3d")
+_ROW = np.dtype([*((name, "<f8") for name in _NUMBERS), ("length", "<u4")])
 MOST_SHARED = 4096
 
 _shared = functools.lru_cache(MOST_SHARED)(bytes)
@@ -63,7 +88,8 @@ _decode_kind = functools.lru_cache(MOST_SHARED)(
 class Packed(msgspec.Struct, frozen=True, gc=False, eq=False):
     """A squid as bytes, where it is and whose network it is in.
 
-    `kind` and the first part of `data` are what lasts.
+    `kind` is what lasts and is alike for many. `data` are the numbers, what lasts and is the squid's own, and
+    words.
     """
 
     kind: bytes
@@ -72,20 +98,29 @@ class Packed(msgspec.Struct, frozen=True, gc=False, eq=False):
     owner: Owner
 
     @classmethod
-    def of(cls, squid: Squid, place: Place | None, owner: Owner) -> Self:
+    def of(cls, squid: Kept, place: Place | None, owner: Owner) -> Self:
         return cls(_kind(squid), _data(squid), place, owner)
 
     @property
+    def seen(self) -> float:
+        seen: float = _SEEN.unpack_from(self.data)[0]
+        return seen
+
+    @property
     def times(self) -> Times:
-        return Times._make(_HEAD.unpack_from(self.data)[:3])
+        return Times._make(_TIMES.unpack_from(self.data))
+
+    @property
+    def max_load(self) -> float:
+        return _capacity(self.kind)
 
     @property
     def squid(self) -> Squid:
         data = self.data
-        seen, checked, due, length = _HEAD.unpack_from(data)
+        seen, checked, due, timestamp, rate, created, load, *derived, length = _HEAD.unpack_from(data)
         end = _HEAD.size + length
         common, reach, lacks, unchecked, drained = _decode_kind(self.kind)
-        timestamp, rate, counted, reason, failures, created, load, derived = _decode_passing(data[end:])
+        counted, reason, failures = _decode_words(data[end:])
         metrics = Metrics(*counted) if counted else NO_METRICS
         own = _decode_own(data[_HEAD.size : end])
         beat = Heartbeat(*_in_order((*own, *common, timestamp, rate, metrics)))
@@ -95,10 +130,6 @@ class Packed(msgspec.Struct, frozen=True, gc=False, eq=False):
     @property
     def listed(self) -> Listed:
         return Listed(self.squid, self.place, self.owner)
-
-    def at(self, place: Place | None, owner: Owner) -> "Packed":
-        """The same squid, found elsewhere."""
-        return Packed(self.kind, self.data, place, owner)
 
     def lasts(self, before: "Packed") -> bool:
         """Whether what it says of itself, but for loads and times, is as before."""
@@ -114,26 +145,39 @@ class Packed(msgspec.Struct, frozen=True, gc=False, eq=False):
         )
 
 
-def _kind(squid: Squid) -> bytes:
+def numbers(rows: Sequence[Packed]) -> npt.NDArray[Any]:
+    """The numbers of some squids as an array with a field for each."""
+    return np.frombuffer(b"".join([one.data[: _HEAD.size] for one in rows]), _ROW)
+
+
+def _kind(squid: Kept) -> bytes:
     check = squid.verification
     common = _common(squid.beat)
     return _shared(_encode((common, check.reach, check.lacks, check.checked is None, squid.drained)))
 
 
-def _data(squid: Squid) -> bytes:
+@functools.lru_cache(MOST_SHARED)
+def _capacity(kind: bytes) -> float:
+    max_load: float | None = _decode_kind(kind)[0][_COMMON.index("max_load")]
+    return max_load or DEFAULT_MAX_LOAD
+
+
+def _data(squid: Kept) -> bytes:
     beat, check = squid.beat, squid.verification
     counted, own = _counted(beat.metrics), _encode(_own(beat))
-    passing = (
+    head = _HEAD.pack(
+        squid.seen,
+        check.checked or 0.0,
+        check.due,
         beat.timestamp,
         beat.load,
-        counted if counted != _NOT_COUNTED else None,
-        check.reason,
-        check.failures,
         squid.created,
         squid.load,
-        _derived(squid),
+        *_derived(squid),
+        len(own),
     )
-    return _HEAD.pack(squid.seen, check.checked or 0.0, check.due, len(own)) + own + _encode(passing)
+    words = (counted if counted != _NOT_COUNTED else None, check.reason, check.failures)
+    return head + own + _encode(words)
 
 
 class Roster(Sequence[Listed]):

@@ -12,11 +12,26 @@ from shoal_server.crowding import Door
 from shoal_server.rendezvous import Equals
 
 Rows = npt.NDArray[np.intp]
+Spots = npt.NDArray[np.int64]
+
+
+class Part:
+    """Squids that are as good as each other: their `rows`, the `domains` these are in, row by row, and all of
+    these (`among`). One part stands in many plans.
+    """
+
+    __slots__ = ("among", "domains", "equals", "rows")
+
+    def __init__(self, rows: Rows, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.rows = _packed(rows)
+        self.domains = _packed(columns["domain"][rows])
+        self.among = frozenset(self.domains)
+        self.equals = Equals(columns["seed"][rows], columns["weight"][rows])
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Squids that are as good as each other: where they begin in the plan, and the domains they are in."""
+    """A part of a plan: where it begins there, and the domains its squids are in."""
 
     start: int
     equals: Equals
@@ -40,33 +55,36 @@ class Plan:
 
     def __init__(
         self,
-        groups: Sequence[Rows],
-        away: Rows | None,
-        columns: Mapping[str, npt.NDArray[Any]],
+        groups: Sequence[Part],
+        away: Part | None,
         doors: Mapping[int, Door],
     ) -> None:
-        parts = [*groups, away] if away is not None else groups
-        rows = np.concatenate(parts) if parts else np.empty(0, np.intp)
-        self.rows = _packed(rows)
-        self.numbers = [number for number, part in enumerate(parts) for _ in part]
-        self.domains = _packed(columns["domain"][rows])
-        made, start = [], 0
-        for part in parts:
-            domains = frozenset(self.domains[start : start + len(part)])
-            made.append(_Group(start, Equals(columns["seed"][part], columns["weight"][part]), domains))
-            start += len(part)
-        self.away = made.pop() if away is not None else None
+        parts = [*groups, away] if away else groups
+        self.rows, self.domains = array("i"), array("i")
+        self.numbers: list[int] = []
+        made = []
+        for number, part in enumerate(parts):
+            made.append(_Group(len(self.rows), part.equals, part.among))
+            self.rows += part.rows
+            self.domains += part.domains
+            self.numbers += [number] * len(part.rows)
+        self.away = made.pop() if away else None
         self.groups = tuple(made)
-        own = self.groups[0].domains if self.groups else frozenset[int]()
-        self.doors = {
-            domain: doors[domain] if domain in own else doors[domain].for_guests()
-            for domain in set(self.domains) & doors.keys()
-        }
         self.first_late = len(self.rows)
+        self.doors: dict[int, Door] = {}
+        self.late: dict[int, int] = {}
+        if doors:
+            self._crowd(doors, len(parts))
+
+    def _crowd(self, doors: Mapping[int, Door], number: int) -> None:
+        """Add the squids of domains with doors as the group of this number."""
+        own = self.groups[0].domains if self.groups else ()
+        for domain in doors.keys() & set(self.domains):
+            self.doors[domain] = doors[domain] if domain in own else doors[domain].for_guests()
         crowded = [place for place, domain in enumerate(self.domains) if domain in self.doors]
-        self.late = {place: self.first_late + number for number, place in enumerate(crowded)}
+        self.late = {place: self.first_late + late for late, place in enumerate(crowded)}
         self.rows.extend([self.rows[place] for place in crowded])
-        self.numbers += [len(parts)] * len(crowded)
+        self.numbers += [number] * len(crowded)
         self.domains.extend([self.domains[place] for place in crowded])
 
     def told(self, spot: int, count: int) -> list[int]:
@@ -80,6 +98,45 @@ class Plan:
             elsewhere = self._elsewhere(spot, self.domains[told[0]])
             told[-1] = told[-1] if elsewhere is None else elsewhere
         return told
+
+    def told_each(self, spots: Spots, count: int) -> npt.NDArray[np.int64]:
+        """`told` for many spots at once, a row each."""
+        told = self._best_each(spots, count)
+        if count >= 2 and told.shape[1] == count:
+            domains = np.frombuffer(self.domains, np.int32)[told]
+            alone = np.flatnonzero((domains == domains[:, :1]).all(axis=1))
+            for here in np.unique(domains[alone, 0]).tolist():
+                same = alone[domains[alone, 0] == here]
+                told[same, -1] = self._elsewhere_each(spots[same], here, told[same, -1])
+        return told
+
+    def _best_each(self, spots: Spots, count: int) -> npt.NDArray[np.int64]:
+        parts = [np.empty((len(spots), 0), np.int64)]
+        for group in self.groups:
+            room = group.equals.size if self.doors else count - sum(part.shape[1] for part in parts)
+            parts.append(group.start + group.equals.orders(spots, room))
+        best = np.concatenate(parts, axis=1)
+        if self.doors:
+            shut = np.zeros((len(spots), self.first_late), np.bool_)
+            for place in self.late:
+                shut[:, place] = ~self.doors[self.domains[place]].opens_each(spots)
+            late = np.arange(self.first_late)
+            late[list(self.late)] = list(self.late.values())
+            behind = np.take_along_axis(shut, best, axis=1)
+            best = np.where(behind, late[best], best)
+            best = np.take_along_axis(best, np.argsort(behind, axis=1, kind="stable"), axis=1)
+        return best[:, :count]
+
+    def _elsewhere_each(
+        self, spots: Spots, here: int, otherwise: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        group = next((group for group in self.all_groups if group.domains != {here}), None)
+        if group is None:
+            return otherwise
+        if here not in group.domains and not self.doors:
+            return group.start + group.equals.orders(spots, 1)[:, 0]
+        found = [self._elsewhere(spot, here) for spot in spots.tolist()]
+        return np.array([old if new is None else new for old, new in zip(otherwise, found, strict=True)])
 
     def _best(self, spot: int, count: int) -> list[int]:
         """The first `count`, those last that have no room for the spot."""
@@ -99,7 +156,7 @@ class Plan:
 
     def alike(self, other: "Plan") -> bool:
         """Whether both tell everybody the same places in the same order."""
-        return (
+        return self is other or (
             self.numbers == other.numbers
             and self.domains == other.domains
             and self.doors == other.doors
@@ -120,7 +177,7 @@ class Plan:
         for group in self.all_groups:
             if group.domains == {here}:
                 continue
-            if len(group.domains) == 1 and not self.doors:
+            if here not in group.domains and not self.doors:
                 return group.order(spot, 1)[0]
             for place in group.order(spot, group.equals.size):
                 domain = self.domains[place]

@@ -11,8 +11,12 @@ These are the rules for one requester and one squid; `board.py` applies them to 
 """
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
 
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid, is_site_local, metered
@@ -32,6 +36,7 @@ SLOW_START = ((60.0, 0.1), (180.0, 0.25), (600.0, 0.5))
 """Up to which age (s) a squid has which part of its weight: its cache is cold."""
 GROUP_KM = 50.0
 GROUP_SHARE = 0.1
+Floats = npt.NDArray[np.float64]
 
 
 class Relation(StrEnum):
@@ -191,11 +196,10 @@ def secrecy(requester: Requester, listed: Listed, *, verify: bool) -> str | None
     return None
 
 
-def failure_domain(listed: Listed) -> object:
+def failure_domain(place: Place | None, owner: Owner, squid_id: str) -> Hashable:
     """What would fail together: the operator's site, else squids within about 100 km, else one network."""
-    place = listed.place
     if place is None:
-        return listed.owner.asn or listed.squid.id
+        return owner.asn or squid_id
     return place.site or (round(place.latitude), round(place.longitude))
 
 
@@ -257,7 +261,8 @@ def group_end(first_km: float) -> float:
     return first_km + max(GROUP_KM, GROUP_SHARE * first_km)
 
 
-def weight(squid: Squid) -> float:
-    """A squid's share among its equals: its capacity (kB/s), part of it while it is new."""
-    part = next((part for age, part in SLOW_START if squid.age < age), 1.0)
-    return squid.max_load * part
+def weight(max_load: Floats, age: Floats) -> Floats:
+    """Squids' shares among their equals: their capacities (kB/s), part of them while they are new (s)."""
+    limits, parts = zip(*SLOW_START, strict=True)
+    weights: Floats = max_load * np.array([*parts, 1.0])[np.searchsorted(limits, age, side="right")]
+    return weights

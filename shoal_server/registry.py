@@ -16,6 +16,7 @@ from typing import Protocol
 
 from shoal_common.heartbeat import AgentState, Heartbeat
 from shoal_server.crowding import taken
+from shoal_server.packed import Kept
 from shoal_server.squid import (
     LivenessRules,
     Reach,
@@ -72,14 +73,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The squids that were written, and the ids of those that went, up to `mark`.
+    """The squids that were written, as `Kept` of them, and the ids of those that went, up to `mark`.
 
     `whole`: the squids are all there are, to be gone through once; they may be read only then, and raise
     Unavailable.
     """
 
     mark: Mark
-    squids: Iterable[Squid]
+    squids: Iterable[Kept]
     gone: Sequence[str] = ()
     whole: bool = False
 

@@ -9,23 +9,19 @@ orders to remember, and far more than squids in a group.
 """
 
 import hashlib
-import math
 import socket
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 SPOTS = 4096
-FEW = 32
-"""Up to here plain Python is faster than numpy."""
-_DRAWS = [-math.log((number + 0.5) / 4096) for number in range(4096)]
+MANY = 256
+"""From here on it pays to find the best before they are sorted."""
+_DRAWS = -np.log((np.arange(4096) + 0.5) / 4096)
 """Exponentially distributed numbers; divided by weights, the least of several is fairly won. As few as stay
 in a processor's first caches."""
-_MANY_DRAWS = np.array(_DRAWS)
+_SHIFT = np.uint32(20)
+_Draws = npt.NDArray[np.float64]
 
 
 def seed(text: str) -> int:
@@ -42,28 +38,20 @@ def spot(address: str) -> int:
     return (number ^ number >> 12 ^ number >> 24) % SPOTS
 
 
-_Many = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.float64]]
-
-
 class Equals:
     """A group of squids, by their seeds and weights (spare capacity in kB/s).
 
     Which number a squid draws at a spot is told by strongly universal hashing, (a * spot + b) mod 2^32, where
     its seed is a and b (M. Dietzfelbinger: Universal hashing and k-wise independent random variables via
-    integer arithmetic without primes, 1996).
+    integer arithmetic without primes, 1996). The 32 bits of the arrays make the modulus.
     """
 
-    __slots__ = ("_few", "_many", "_signature", "size")
+    __slots__ = ("_factors", "_inverse", "_starts", "size")
 
     def __init__(self, seeds: npt.NDArray[np.uint64], weights: npt.NDArray[np.float64]) -> None:
         self.size = len(seeds)
-        self._signature = seeds.tobytes() + weights.tobytes()
-        factors, starts = (seeds >> np.uint64(32)).astype(np.uint32), seeds.astype(np.uint32)
-        inverse = 1.0 / np.maximum(weights, 1e-9)
-        self._many = (factors, starts, inverse) if self.size > FEW else None
-        self._few: Sequence[tuple[int, int, float]] = []
-        if not self._many:
-            self._few = list(zip(factors.tolist(), starts.tolist(), inverse.tolist(), strict=True))
+        self._factors, self._starts = (seeds >> np.uint64(32)).astype(np.uint32), seeds.astype(np.uint32)
+        self._inverse = 1.0 / np.maximum(weights, 1e-9)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Equals) and self._signature == other._signature
@@ -73,24 +61,29 @@ class Equals:
 
     def order(self, spot: int, count: int) -> list[int]:
         """The first `count` members for the requesters of a spot, best first, as positions."""
-        if self._many:
-            return _order_many(self._many, spot, count)
-        draws = [
-            _DRAWS[(factor * spot + start) >> 20 & 4095] * inverse for factor, start, inverse in self._few
-        ]
+        draws = self._draws(np.uint32(spot))
         if count == 1:
-            return [draws.index(min(draws))]
-        return sorted(range(self.size), key=draws.__getitem__)[:count]
+            return [int(draws.argmin())]
+        if self.size < MANY or count >= self.size:
+            first: list[int] = draws.argsort(kind="stable")[:count].tolist()
+            return first
+        best = np.flatnonzero(draws <= np.partition(draws, count - 1)[count - 1])
+        first = best[draws[best].argsort(kind="stable")].tolist()
+        return first[:count]
 
+    def orders(self, spots: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+        """`order` for many spots at once, a row each."""
+        draws = self._draws(spots.astype(np.uint32)[:, np.newaxis])
+        return draws.argsort(axis=1, kind="stable")[:, :count]
 
-def _order_many(members: _Many, spot: int, count: int) -> list[int]:
-    """The same with arrays, whose 32 bits make the modulus."""
-    factors, starts, inverse = members
-    draws = _MANY_DRAWS[(factors * np.uint32(spot) + starts) >> np.uint32(20)] * inverse
-    if count >= len(draws):
-        everybody: list[int] = np.argsort(draws, kind="stable").tolist()
-        return everybody
-    limit = np.partition(draws, count - 1)[count - 1] if count else -1.0
-    best = np.flatnonzero(draws <= limit)
-    first: list[int] = best[np.argsort(draws[best], kind="stable")][:count].tolist()
-    return first
+    @property
+    def _signature(self) -> bytes:
+        return self._factors.tobytes() + self._starts.tobytes() + self._inverse.tobytes()
+
+    def _draws(self, spots: "np.uint32 | npt.NDArray[np.uint32]") -> _Draws:
+        numbers = self._factors * spots
+        numbers += self._starts
+        numbers >>= _SHIFT
+        draws: _Draws = _DRAWS.take(numbers)
+        draws *= self._inverse
+        return draws

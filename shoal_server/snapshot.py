@@ -16,9 +16,9 @@ from shoal_common.errors import Unavailable
 from shoal_server.board import Board
 from shoal_server.classic import RankBy
 from shoal_server.ledger import Ledger
-from shoal_server.packed import Packed, Roster
+from shoal_server.packed import Kept, Packed, Roster
 from shoal_server.registry import Changes, Mark, Registry
-from shoal_server.squid import Owner, Place, Squid
+from shoal_server.squid import Owner, Place, public_address
 from shoal_server.surge import Surge
 
 REFRESH_SECONDS = 0.2
@@ -122,7 +122,9 @@ class SnapshotKeeper:
         changes = self._registry.store.changes(self._mark)
         if self._mark and _lost(self._mark, changes.mark):
             self._registry.restore([listed.squid for listed in self.current.listed])
-            changes = self._registry.store.changes(None)
+            life, changes = changes.mark.life, self._registry.store.changes(None)
+            if changes.mark.life != life:
+                raise Unavailable("the store was emptied again while it was filled")
         generation = self._locator.generation
         changed = changes.whole or changes.squids or changes.gone or generation != self._generation
         if changed:
@@ -143,17 +145,26 @@ class SnapshotKeeper:
             moved = moved or squid_id in self._ledger
             self._ledger.remove(squid_id)
         for squid in changes.squids:
-            packed = self._packed(squid, self._ledger.get(squid.id))
-            moved = self._ledger.take(squid, packed) or moved
+            moved = self._note(squid) or moved
         for known in self._ledger.roster if anew else ():
-            self._ledger.take(known.squid, self._packed(known.squid, None))
+            self._ledger.take(known.squid, self._located(known.squid))
         return moved
 
-    def _take_all(self, squids: Iterable[Squid], *, anew: bool) -> None:
+    def _note(self, squid: Kept) -> bool:
+        """Returns whether more than its loads and times changed."""
+        row = self._ledger.row(squid.id)
+        if row is not None and (packed := _still(squid, self._ledger.at(row))):
+            self._ledger.renew(row, packed)
+            return False
+        return self._ledger.take(squid, self._located(squid))
+
+    def _take_all(self, squids: Iterable[Kept], *, anew: bool) -> None:
         """Begin a new ledger; until it is whole, and if the store fails on the way, the old one counts."""
-        ledger, before = Ledger(verify=self._verify, rank_by=self._rank_by), self._ledger
+        ledger = Ledger(verify=self._verify, rank_by=self._rank_by)
         for squid in squids:
-            ledger.take(squid, self._packed(squid, None if anew else before.get(squid.id)))
+            row = None if anew else self._ledger.row(squid.id)
+            packed = None if row is None else _still(squid, self._ledger.at(row))
+            ledger.take(squid, packed or self._located(squid))
         self._ledger = ledger
 
     def _publish(self, now: float, *, moved: bool) -> None:
@@ -164,19 +175,12 @@ class SnapshotKeeper:
         else:
             self.current = Snapshot(self._ledger.roster, now, board)
 
-    def _packed(self, squid: Squid, before: Packed | None) -> Packed:
-        """A squid, located if need be: not while its addresses and names are the same as before."""
-        if before is None:
-            return Packed.of(squid, *self._find(squid))
-        packed = Packed.of(squid, before.place, before.owner)
-        still = packed.lasts(before) and not _name_is_due(squid, before)
-        return packed if still else packed.at(*self._find(squid))
-
-    def _find(self, squid: Squid) -> tuple[Place | None, Owner]:
+    def _located(self, squid: Kept) -> Packed:
         """The operator may have placed either address; the outer one is the better key to a database."""
-        addresses = (squid.public_address, squid.beat.ipv6, squid.beat.private_ip)
-        found = [self._locator.find(address, squid.beat.hostname) for address in addresses if address]
-        return next((place for place, _ in found if place), None), found[0][1]
+        beat = squid.beat
+        addresses = (public_address(beat), beat.ipv6, beat.private_ip)
+        found = [self._locator.find(address, beat.hostname) for address in addresses if address]
+        return Packed.of(squid, next((place for place, _ in found if place), None), found[0][1])
 
 
 def _lost(before: Mark, after: Mark) -> bool:
@@ -184,6 +188,12 @@ def _lost(before: Mark, after: Mark) -> bool:
     return after.life != before.life or after.count < before.count
 
 
-def _name_is_due(squid: Squid, before: Packed) -> bool:
+def _still(squid: Kept, before: Packed) -> Packed | None:
+    """The squid where it was: not to be located again while its addresses and names are the same."""
+    packed = Packed.of(squid, before.place, before.owner)
+    return packed if packed.lasts(before) and not _name_is_due(squid, before) else None
+
+
+def _name_is_due(squid: Kept, before: Packed) -> bool:
     """The name of an owner may be found out later: where there is none, it is asked for now and then."""
-    return before.owner.domain is None and before.times.seen // NAME_SECONDS != squid.seen // NAME_SECONDS
+    return before.owner.domain is None and before.seen // NAME_SECONDS != squid.seen // NAME_SECONDS

@@ -177,7 +177,7 @@ class Squid:
     @property
     def public_address(self) -> str | None:
         """The IPv4 address at which the outside finds it."""
-        return self.beat.public_ip or self.beat.external_ip
+        return public_address(self.beat)
 
     @property
     def address(self) -> str:
@@ -280,6 +280,11 @@ def squid_id(beat: Heartbeat) -> str:
     if beat.external_ip:
         return f"{beat.external_ip}:{beat.port}" + (f"/{inside}" if inside else "")
     return f"[{inside}]:{beat.port}" if inside and ":" in inside else f"{inside}:{beat.port}"
+
+
+def public_address(beat: Heartbeat) -> str | None:
+    """The IPv4 address at which the outside finds a squid."""
+    return beat.public_ip or beat.external_ip
 
 
 _UNIQUE_LOCAL = ipaddress.IPv6Network("fc00::/7")

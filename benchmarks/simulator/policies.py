@@ -14,12 +14,12 @@ from benchmarks.simulator.clients import NOBODY, Told
 from benchmarks.simulator.fleet import STEP, Fleet
 from benchmarks.simulator.world import World
 from shoal_client.choice import GROUP_KM, GROUP_SHARE
-from shoal_server.board import Seat, Wanted
 from shoal_server.ledger import Ledger
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import EARTH_RADIUS_KM
 from shoal_server.registry import Registry
 from shoal_server.rendezvous import spot
+from shoal_server.seat import Seat, Wanted
 from shoal_server.snapshot import BOARD_SECONDS, Snapshot, SnapshotKeeper
 from shoal_server.squid import LivenessRules, Owner, Place
 from shoal_server.stores.memory import MemoryStore

@@ -30,7 +30,14 @@ from shoal_common.errors import Unavailable
 from shoal_server.registry import Changes, Event, EventKind, Mark
 from shoal_server.reports import Report
 from shoal_server.squid import Squid, Verification
-from shoal_server.stores.records import Recalled, beat_record, check_record, recalled, squid_from
+from shoal_server.stores.records import (
+    Recalled,
+    SquidRecord,
+    beat_record,
+    check_record,
+    recalled,
+    record_from,
+)
 from shoal_server.stores.redis_url import check, connect
 
 MAX_EVENTS = 100_000
@@ -144,15 +151,20 @@ class RedisStore:
             pipe.mget([self._life, self._version])
             pipe.xrange(self._changes, f"({since.word}", "+")
             (life, count), entries = pipe.execute()
-            if life == since.life and int(count or 0) - since.count == len(entries):
-                return self._changed(since, entries)
+            whole = life != since.life or int(count or 0) - since.count != len(entries)
+            if not whole and (changed := self._changed(since, entries)):
+                return changed
         return self._everything()
 
-    def _changed(self, since: Mark, entries: Sequence[Any]) -> Changes:
+    def _changed(self, since: Mark, entries: Sequence[Any]) -> Changes | None:
+        """None if the store was emptied between the one reading and the other: then nobody has gone."""
         if not entries:
             return Changes(since, ())
         ids = list(dict.fromkeys(key for _, entry in entries for key in entry["ids"].split(" ")))
-        known = self.get(ids)
+        life, *rows = self._rows(ids)
+        if life != since.life:
+            return None
+        known = {record.id: record for record in _records(ids, rows)}
         mark = Mark(since.life, since.count + len(entries), entries[-1][0])
         return Changes(mark, list(known.values()), [key for key in ids if key not in known])
 
@@ -162,35 +174,41 @@ class RedisStore:
         pipe = self._redis.pipeline(transaction=True)
         pipe.mget([self._life, self._version])
         pipe.xrevrange(self._changes, count=1)
-        (life, count), newest = pipe.execute()
+        pipe.zrange(self._seen, 0, -1)
+        (life, count), newest, ids = pipe.execute()
         mark = Mark(str(life), int(count or 0), newest[0][0] if newest else "0-0")
-        ids: Any = self._redis.zrange(self._seen, 0, -1)
-        return Changes(mark, self._in_parts(ids), whole=True)
+        return Changes(mark, self._in_parts(ids, mark.life), whole=True)
 
     @_translated
     def squids(self) -> list[Squid]:
-        return list(self._in_parts(self._redis.zrange(self._seen, 0, -1)))
+        ids: Any = self._redis.zrange(self._seen, 0, -1)
+        return [record.squid for record in self._in_parts(ids)]
 
-    def _in_parts(self, ids: Any) -> Iterator[Squid]:
-        """A part at a time, so that other commands come between, and memory for all at once is not needed."""
+    def _in_parts(self, ids: Any, life: str | None = None) -> Iterator[SquidRecord]:
+        """A part at a time, so that other commands come between, and memory for all at once is not needed.
+
+        Raises Unavailable if the store is not in this life any more: it was emptied meanwhile.
+        """
         while ids:
             part = ids[-PART:]
             del ids[-PART:]
-            yield from self._found(part)
+            present, *rows = self._rows(part)
+            if life not in (None, present):
+                raise Unavailable("the store was emptied while it was read")
+            yield from _records(part, rows)
 
     def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
         keys = list(ids)
-        return {squid.id: squid for squid in self._found(keys)} if keys else {}
-
-    def _found(self, keys: list[str]) -> Iterator[Squid]:
-        """One at a time: thousands at once would keep the garbage collector busy."""
-        for row in zip(keys, *self._rows(keys), strict=True):
-            if row[1] is not None and row[2] is not None and (squid := _read(*row)):
-                yield squid
+        if not keys:
+            return {}
+        _, *rows = self._rows(keys)
+        return {record.id: record.squid for record in _records(keys, rows)}
 
     @_translated
     def _rows(self, keys: list[str]) -> Any:
+        """The life of the store, and what it holds of these squids, a list for each thing."""
         pipe = self._redis.pipeline(transaction=True)
+        pipe.get(self._life)
         pipe.hmget(self._beats, keys)
         pipe.zmscore(self._seen, keys)
         pipe.hmget(self._checks, keys)
@@ -338,10 +356,16 @@ def _recall(key: str, beat: str | None) -> Recalled | None:
         return None
 
 
-def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) -> Squid | None:
+def _records(keys: Iterable[str], rows: Sequence[Any]) -> Iterator[SquidRecord]:
+    for row in zip(keys, *rows, strict=True):
+        if row[1] is not None and row[2] is not None and (record := _read(*row)):
+            yield record
+
+
+def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) -> SquidRecord | None:
     """A record that cannot be read costs its squid alone; the next heartbeat writes it anew."""
     try:
-        return squid_from(beat, seen, check, drained=bool(drained))
+        return record_from(beat, seen, check, drained=bool(drained))
     except ValueError as error:
         log.debug("%s: a record that cannot be read is left out: %r", key, error)
         return None

@@ -10,7 +10,7 @@ from shoal_common.errors import SettingsError
 from shoal_server.registry import put_whole
 from shoal_server.squid import Squid
 from shoal_server.stores.memory import MemoryStore
-from shoal_server.stores.records import beat_record, check_record, squid_from
+from shoal_server.stores.records import beat_record, check_record, record_from
 
 SAVE_SECONDS = 10.0
 
@@ -70,7 +70,7 @@ class StateFile:
         try:
             fields = json.loads(line)
             seen, drained = float(fields["seen"]), bool(fields["drained"])
-            return squid_from(fields["beat"], seen, fields["check"], drained=drained)
+            return record_from(fields["beat"], seen, fields["check"], drained=drained).squid
         except (ValueError, KeyError, TypeError) as error:
             log.warning("%s: a line is left out: %s", self._path, error)
             return None

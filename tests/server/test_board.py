@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_common.heartbeat import AgentState, CacheType, Upstream
-from shoal_server.board import Board, Wanted
+from shoal_server.board import Board
 from shoal_server.ledger import Ledger, board_of
 from shoal_server.lookup import seat
 from shoal_server.ranking import Policy, Requester, exclusion, group_end, ranked, secrecy
 from shoal_server.rendezvous import SPOTS, spot
+from shoal_server.seat import Wanted
 from shoal_server.squid import Listed, Owner, Place, Reach, Verification
 from tests.common.properties import PROPERTY
 from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, listed
@@ -55,6 +56,19 @@ def squids(draw: st.DrawFn) -> Listed:
     )
     crowded = replace(one.squid, takes=draw(st.sampled_from([1.0, 1.0, 0.5, 0.05])), created=NOW - 86_400)
     return Listed(crowded, one.place, draw(st.sampled_from(OWNERS)))
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> list[Listed]:
+    """Squids of which some differ in their ports alone."""
+    found, copies = draw(st.lists(squids(), max_size=6)), draw(st.integers(1, 3))
+    return unique(
+        [on_port(one, one.squid.beat.port + 1000 * copy) for one in found for copy in range(copies)]
+    )
+
+
+def on_port(one: Listed, port: int) -> Listed:
+    return replace(one, squid=replace(one.squid, beat=replace(one.squid.beat, port=port)))
 
 
 @st.composite
@@ -110,6 +124,46 @@ def test_they_stand_in_the_order_of_their_effective_distance_but_for_equals(
     ]
     for index, one in enumerate(km):
         assert all(one <= group_end(later) + 2 for later in km[index:])
+
+
+@given(fleets(), requesters(), st.booleans(), st.sampled_from([1, 2, 5, 50]))
+@PROPERTY
+def test_squids_that_are_alike_are_ranked_like_each_by_itself(
+    found: list[Listed], requester: Requester, verify: bool, count: int
+) -> None:
+    board = board_of(found, verify=verify)
+    here, wanted = seat(requester, board), Wanted(requester.service)
+    together = board.plan(here, wanted, count)
+    each = board.plan(here, wanted, count, among=np.ones(len(found), np.bool_))
+    assert together.rows == each.rows
+    assert together.alike(each)
+
+
+@given(fleets(), st.lists(requesters(), min_size=1, max_size=4), st.data())
+@PROPERTY
+def test_plans_that_outlast_a_board_are_those_that_would_be_made_anew(
+    found: list[Listed], those: list[Requester], data: st.DataObject
+) -> None:
+    ledger = Ledger(verify=True)
+    for one in found:
+        ledger.put(one)
+    board = ledger.board()
+    takes, ages = st.sampled_from([1.0, 1.0, 1.0, 0.5, 0.05]), st.sampled_from([86_400.0, 86_400.0, 30.0])
+    for step in range(3):
+        for requester in those:
+            board.plan(seat(requester, board), Wanted(), 2)
+        changed = data.draw(st.lists(st.booleans(), min_size=len(found), max_size=len(found)))
+        for number in np.flatnonzero(changed).tolist():
+            squid = replace(
+                found[number].squid, takes=data.draw(takes), created=NOW - data.draw(ages), load=1000.0 * step
+            )
+            found[number] = replace(found[number], squid=squid)
+            ledger.put(found[number])
+        board, fresh = ledger.board(), board_of(found, verify=True)
+        for requester in those:
+            plan, anew = (one.plan(seat(requester, one), Wanted(), 2) for one in (board, fresh))
+            assert plan.rows == anew.rows
+            assert plan.alike(anew)
 
 
 @given(st.lists(squids(), max_size=12), requesters(), st.booleans())

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_common.heartbeat import AgentState
-from shoal_server.board import Board, Wanted
+from shoal_server.board import Board
 from shoal_server.classic import FULL_KM, RankBy, ranked
 from shoal_server.ledger import Ledger, board_of
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import EARTH_RADIUS_KM, Policy, Requester, exclusion, great_circle_km
 from shoal_server.registry import Registry, put_whole
 from shoal_server.rendezvous import spot
+from shoal_server.seat import Wanted
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import DEFAULT_MAX_LOAD, Listed, LivenessRules, Owner, Place, Reach, Verification
 from shoal_server.stores.memory import MemoryStore

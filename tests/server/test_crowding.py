@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_server.board import Wanted
 from shoal_server.crowding import CUT, FREE, FULL, GOAL, LEAST, MOST_GROWTH, PHASE, WINDOW, Door, parts, taken
 from shoal_server.ledger import board_of
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import CROWDED_KM, Ranked, Requester
 from shoal_server.registry import Registry, heard_again
 from shoal_server.rendezvous import SPOTS, seed, spot
+from shoal_server.seat import Wanted
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import Listed, LivenessRules, Place
 from tests.common.properties import PROPERTY

@@ -91,9 +91,10 @@ def test_what_else_it_says_and_what_checks_found_does(after: Squid) -> None:
 
 
 def test_so_do_its_place_and_its_owner() -> None:
-    before = packed(squid())
-    assert not before.at(GENEVA, UNKNOWN_OWNER).stands_as(before)
-    assert not before.at(VICTORIA, Owner(asn=271)).stands_as(before)
+    one = squid()
+    before = packed(one)
+    assert not Packed.of(one, GENEVA, UNKNOWN_OWNER).stands_as(before)
+    assert not Packed.of(one, VICTORIA, Owner(asn=271)).stands_as(before)
 
 
 def test_what_squids_have_in_common_is_there_once() -> None:

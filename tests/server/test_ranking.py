@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_common.heartbeat import AgentState, CacheType, Metrics, Upstream
-from shoal_server.board import Wanted
 from shoal_server.ledger import board_of
 from shoal_server.lookup import seat
 from shoal_server.ranking import (
@@ -27,6 +26,7 @@ from shoal_server.ranking import (
     ranked as terms,
 )
 from shoal_server.rendezvous import spot
+from shoal_server.seat import Wanted
 from shoal_server.squid import Listed, Owner, Place, Reach, Verification, pressure
 from tests.common.properties import PROPERTY
 from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, listed

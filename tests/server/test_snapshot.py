@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from shoal_common.errors import Unavailable
+from shoal_server.packed import Kept
 from shoal_server.registry import Changes, Mark, Registry
 from shoal_server.snapshot import NAME_SECONDS, SnapshotKeeper
-from shoal_server.squid import LivenessRules, Owner, Place, Squid
+from shoal_server.squid import LivenessRules, Owner, Place
 from shoal_server.stores.memory import MemoryStore
 from testbed.process import wait_until
 from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, FlakyStore, Places, beat, squid
@@ -206,7 +207,7 @@ class BreaksOff(FlakyStore):
 
     breaks = False
 
-    def _some(self, squids: Iterable[Squid]) -> Iterator[Squid]:
+    def _some(self, squids: Iterable[Kept]) -> Iterator[Kept]:
         yield from list(squids)[:1]
         raise Unavailable("the store is away")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -459,6 +460,35 @@ def test_a_redis_that_loses_its_memory_is_used_again_with_its_scripts(
     store.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
     store.put_verification(ID, GOOD, [])
     assert store.expire([ID], NOW - 180, NOW) == [ID]
+
+
+class EmptiedInBetween(RedisStore):
+    """Somebody empties it after it has told what is there, before it is asked for that."""
+
+    def _rows(self, keys: list[str]) -> Any:
+        self._redis.flushall()
+        return super()._rows(keys)
+
+
+def test_squids_of_a_store_that_is_emptied_while_changes_are_read_have_not_gone(
+    shared: tuple[RedisStore, RedisStore], redis_url: str
+) -> None:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        mark = shared[0].changes(None).mark
+        shared[0].put([squid(FRESH)], [], [])
+        changes = EmptiedInBetween(lambda: client).changes(mark)
+    assert changes.mark.life != mark.life
+    assert not changes.gone
+
+
+def test_a_store_that_is_emptied_while_all_of_it_is_read_is_unavailable(
+    shared: tuple[RedisStore, RedisStore], redis_url: str
+) -> None:
+    shared[0].put([squid(FRESH)], [], [])
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        changes = EmptiedInBetween(lambda: client).changes(None)
+        with pytest.raises(Unavailable):
+            list(changes.squids)
 
 
 def test_a_redis_that_hangs_is_unavailable_after_a_bounded_wait(redis_server: Redis, redis_url: str) -> None:
