@@ -5,10 +5,12 @@ after each key, all watched keys in each entry and nowhere else, `local` null or
 true, IPv4 only, no comma in a scalar string (docs/rest.md has the rules). `encode` keeps them all.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 from shoal_common.errors import InvalidListing
@@ -27,6 +29,7 @@ GEO_KEYS = (
     "country_name",
     "continent",
 )
+MOST_PLACES = 4096
 GeoData = Mapping[str, str | float | None]
 
 
@@ -78,8 +81,20 @@ def entry_text(cache: ListedCache) -> bytes:
 
 
 def entry_start(cache: ListedCache) -> bytes:
-    """An entry up to the distance, which comes last and is the only part that depends on who asks."""
-    return json.dumps(_entry(cache))[:-1].encode()
+    """An entry up to the distance, which comes last and is the only part that depends on who asks.
+
+    Written out, since `json.dumps` takes three times as long, and a server writes thousands of them.
+    """
+    places = _geo_text(tuple(map(cache.geo.get, GEO_KEYS)))
+    return (
+        f'{{"created": {cache.created!r}, "last_active": {cache.last_active!r}, '
+        f'"hostname": {_quoted(_legacy_host(cache))}, "squid_port": {cache.port}, '
+        f'"public_ip": {_or_null(cache.public_ip)}, "private_ip": {_or_null(cache.private_ip)}, '
+        f'"external_ip": {_or_null(cache.external_ip)}, "geo_data": {places}, "load": {cache.load!r}, '
+        f'"verified": {_BOOLEAN[cache.verified]}, "global_access": {_BOOLEAN[cache.global_access]}, '
+        f'"max_load": {round(cache.max_load)}, "local": {"true" if cache.local else "null"}, '
+        f'"cache_type": "{cache.cache_type.value}", "upstream": "{cache.upstream.value}"'
+    ).encode()
 
 
 def distance_text(distance: float) -> bytes:
@@ -94,24 +109,16 @@ def joined(entries: Sequence[bytes]) -> bytes:
     return b"{" + b", ".join([b'"%d": %b' % numbered for numbered in enumerate(entries)]) + b"}"
 
 
-def _entry(cache: ListedCache) -> dict[str, object]:
-    return {
-        "created": cache.created,
-        "last_active": cache.last_active,
-        "hostname": _legacy_host(cache),
-        "squid_port": cache.port,
-        "public_ip": cache.public_ip,
-        "private_ip": cache.private_ip,
-        "external_ip": cache.external_ip,
-        "geo_data": {key: _geo_value(cache.geo.get(key)) for key in GEO_KEYS},
-        "load": cache.load,
-        "verified": cache.verified,
-        "global_access": cache.global_access,
-        "max_load": round(cache.max_load),
-        "local": True if cache.local else None,
-        "cache_type": cache.cache_type.value,
-        "upstream": cache.upstream.value,
-    }
+_BOOLEAN = {True: "true", False: "false"}
+
+
+def _or_null(text: str | None) -> str:
+    return "null" if text is None else _quoted(text)
+
+
+@functools.lru_cache(MOST_PLACES)
+def _geo_text(values: tuple[str | float | None, ...]) -> str:
+    return json.dumps(dict(zip(GEO_KEYS, map(_geo_value, values), strict=True)))
 
 
 def _legacy_host(cache: ListedCache) -> str:

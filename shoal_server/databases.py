@@ -18,7 +18,7 @@ OWNER_KINDS = ("asn", "isp", "domain")
 PLACE_KINDS = ("city", "enterprise")
 SAMPLE = 10_000
 """So many of its records are looked at for one that says something before a database is refused."""
-MOST_REMEMBERED = 16_384
+MOST_REMEMBERED = 65_536
 ATTRIBUTIONS = {
     "geolite2": "This product includes GeoLite2 data created by MaxMind, available from https://www.maxmind.com",
     "dbip": "IP Geolocation by DB-IP, https://db-ip.com",
@@ -42,7 +42,8 @@ class Database(Generic[T]):
         self._read = read
         self._nothing = nothing
         self._six = metadata.ip_version == 6
-        self._remembered: dict[int, Any] = {}
+        self._narrow: dict[int, Any] = {}
+        self._wide: dict[int, Any] = {}
 
     @property
     def attribution(self) -> str | None:
@@ -53,10 +54,13 @@ class Database(Generic[T]):
     def at(self, number: int, text: str) -> T:
         """What it says of an address, given as `prefixes.parsed` gives it.
 
-        Answers are remembered by networks of the size that sites announce (/24, /48), a bounded number.
+        Answers are remembered by networks of the size that sites announce (/24, /48), and those of large
+        networks by the size that providers have (/16, /32), a bounded number of each.
         """
-        key = number >> 8 if number < 0 else number >> 80
-        known = self._remembered.get(key, _NOT_KNOWN_YET)
+        wide, narrow = (number >> 16, number >> 8) if number < 0 else (number >> 96, number >> 80)
+        known = self._narrow.get(narrow, _NOT_KNOWN_YET)
+        if known is _NOT_KNOWN_YET:
+            known = self._wide.get(wide, _NOT_KNOWN_YET)
         if known is not _NOT_KNOWN_YET:
             value: T = known
             return value
@@ -67,10 +71,10 @@ class Database(Generic[T]):
         except (maxminddb.InvalidDatabaseError, ValueError):  # a file that is damaged in this place
             return self._nothing
         value = self._value(record)
-        if length <= (24 if number < 0 else 48):
-            if len(self._remembered) >= MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = value
+        if length <= (16 if number < 0 else 32):
+            _remember(self._wide, wide, value)
+        elif length <= (24 if number < 0 else 48):
+            _remember(self._narrow, narrow, value)
         return value
 
     def _value(self, record: object) -> T:
@@ -89,6 +93,12 @@ class Database(Generic[T]):
             good = False
         if not good:
             raise SettingsError([f"{self.path}: a {self.kind} of which no record can be used"])
+
+
+def _remember(values: dict[int, Any], key: int, value: object) -> None:
+    if len(values) >= MOST_REMEMBERED:
+        values.clear()
+    values[key] = value
 
 
 class CityDatabase(Database[Place | None]):

@@ -10,13 +10,13 @@ processes.
 
 import math
 import threading
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal_server.crowding import GOAL
-from shoal_server.rendezvous import seed
 
 LEARNING_SECONDS = 3600.0
 """A process that has just started takes everybody for a newcomer."""
@@ -42,7 +42,7 @@ class Surge:
 
     def __init__(self, now: float) -> None:
         self._began = now
-        self._seen = np.zeros(PLACES, np.uint8)
+        self._seen = bytearray(PLACES)
         self._hidden = _Fading(SHOWING_SECONDS)
         self._told = _Fading(BOOT_SECONDS)
         self._nearest = _Fading(BOOT_SECONDS)
@@ -57,9 +57,9 @@ class Surge:
         """Somebody asks: the domain nearest to him, and the one he is told first, by the seeds that stand for
         them (`Board.domain_seed`).
         """
-        place, hour = seed(address) % PLACES, self._hour(now)
-        new = self._seen[place] == 0
-        self._seen[place] = hour
+        seen, place = self._seen, zlib.crc32(address.encode()) % PLACES
+        new = seen[place] == 0
+        seen[place] = self._hour(now)
         if new:
             with self._lock:
                 for counts, domain in ((self._hidden, told), (self._told, told), (self._nearest, nearest)):
@@ -107,12 +107,12 @@ class Surge:
 
     def _workers(self, now: float) -> float:
         """How many there are, from the places that they fall on; forgets those who have long not asked."""
-        hour = self._hour(now)
+        hour, seen = self._hour(now), np.frombuffer(self._seen, np.uint8)
         if hour != self._counted:
             self._counted = hour
-            age = (np.int16(hour) - self._seen) % 255
-            self._seen[(self._seen != 0) & (age >= REMEMBERED_HOURS)] = 0
-        free = 1 - np.count_nonzero(self._seen) / PLACES
+            age = (np.int16(hour) - seen) % 255
+            seen[(seen != 0) & (age >= REMEMBERED_HOURS)] = 0
+        free = 1 - np.count_nonzero(seen) / PLACES
         return -PLACES * math.log(max(free, 1 / PLACES))
 
     def _hour(self, now: float) -> int:

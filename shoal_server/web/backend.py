@@ -99,12 +99,12 @@ def requester_address(request: Request, trusted: Sequence[str]) -> str:
 
 def forwarded_for(peer: str | None, hops: str, trusted: Sequence[str]) -> str:
     """`requester_address` of a connection's peer and its X-Forwarded-For header."""
-    address = plain_address(peer or "0.0.0.0")  # noqa: S104 - what WSGI leaves empty is nobody's
+    number, address = parsed(peer or "0.0.0.0")  # noqa: S104 - what WSGI leaves empty is nobody's
     for hop in reversed(hops.split(",")) if trusted else ():
-        if not is_trusted(address, tuple(trusted)):
+        if not _within(number, tuple(trusted)):
             break
         try:
-            address = plain_address(hop.strip())
+            number, address = parsed(hop.strip())
         except ValueError:
             break
     return address
@@ -112,8 +112,14 @@ def forwarded_for(peer: str | None, hops: str, trusted: Sequence[str]) -> str:
 
 def is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
     """Whether an address is of one of these networks."""
-    number, _ = parsed(address)
-    return any(first <= number <= last for first, last in _spans(trusted))
+    return _within(parsed(address)[0], trusted)
+
+
+def _within(number: int, networks: tuple[str, ...]) -> bool:
+    for first, last in _spans(networks):  # noqa: SIM110 - any() costs as much again
+        if first <= number <= last:
+            return True
+    return False
 
 
 @functools.lru_cache(4)

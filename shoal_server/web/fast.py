@@ -4,20 +4,21 @@ Thousands of workers ask the same few questions from a few hundred places, and t
 several times what an answer does. So the plain form of these questions is answered here from what was
 worked out before; everything else, and every doubt, goes on to the framework, which gives the same text.
 
-What is remembered: of each address who is answered like it (`visitors.py`), and for those, for each question,
-the plan, the texts and the orders (`answers.py`). A new board takes over what holds still. When all of it
-has grown to MOST_BYTES it is forgotten, and begins anew.
+What is remembered: of each address who is answered like it (`visitors.py`), and for each question the plan,
+the texts, the orders, and of what parts an address was told last (`answers.py`). A new board takes over what
+holds still. When all of it has grown to MOST_BYTES it is forgotten, and begins anew.
 """
 
 import re
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shoal_server.board import Board, Wanted
 from shoal_server.rendezvous import SPOTS
-from shoal_server.web.answers import EMPTY, Question, Texts
+from shoal_server.seat import Wanted
+from shoal_server.web.answers import FORMS, Question, Texts
 from shoal_server.web.backend import Backend
 from shoal_server.web.counts import Kind, Outcome
 from shoal_server.web.legacy import DEFAULT_COUNT, MOST, SERVICES
@@ -30,10 +31,12 @@ PATH = re.compile(r"/(nearest(?:verified|cvmfs|conditions)?)(?:/?([0-9]{1,9}))?/
 MOST_PATHS = 1000
 MOST_BYTES = 256_000_000
 STATE_SECONDS = 0.5
-VISITOR_SECONDS = 60.0
-"""How long an address is remembered: its owner's name may be found out only after its first question."""
+VISITOR_SECONDS = 600.0
+"""How long an address is remembered: its owner's name may be found out only after its first question. Workers
+come back every 10 to 30 minutes."""
 _JSON = ("Content-Type", "application/json")
 _KM = ("X-Shoal-Distance", "km")
+_NEAREST, _TOLD = int(Kind.NEAREST), int(Outcome.TOLD)  # an IntEnum's arithmetic is slow
 
 
 class FastPath:
@@ -53,42 +56,67 @@ class FastPath:
         self._texts = Texts(backend.lookup, self._keeper.current.board)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        question = self._paths.get(path) or self._question(path)
-        if question is None or method not in ("GET", "HEAD"):
-            return self._framework(environ, start_response)
         began = time.perf_counter()
         if began > self._until:
             self._renew(began)
-        visitors, texts = self._visitors, self._texts
-        board = self._keeper.current.board
-        if texts.board is not board:
-            texts, board = self._turn()
+        texts = self._texts
+        if texts.board is not self._keeper.current.board:
+            texts = self._turn()
         address: str = environ["REMOTE_ADDR"]
-        if address in visitors.proxies:
+        if address in self._visitors.proxies:
             address = environ.get("HTTP_X_FORWARDED_FOR") or address
-        known = number = visitors.numbers.get(address)
-        if number is None:
-            address, number = visitors.welcome(environ)
-        if board.hosts(address) or (environ.get("QUERY_STRING") and not board.nobody_drains):
-            return self._framework(environ, start_response)
-        askers = visitors.askers[number // SPOTS]
-        answers = askers.answers.get(question)
-        if answers is None or answers.texts is not texts:
-            answers = askers.answers[question] = texts.answers(question, askers.requester)
-        body = answers.body(number % SPOTS)
-        if known is None:
-            answers.note(address, number % SPOTS)
-        headers = [_JSON, ("Content-Length", str(len(body))), _KM, self._state]
-        outcome = askers.outcome if body != EMPTY else Outcome.EMPTY
-        self._count(Kind.NEAREST, outcome, time.perf_counter() - began)
-        start_response("200 OK", headers)
-        return [body] if method == "GET" else []
+        sheet = texts.sheets.get(environ["PATH_INFO"])
+        told = sheet.told.get(address) if sheet else None
+        if told is None or environ["REQUEST_METHOD"] != "GET" or environ.get("QUERY_STRING"):
+            return self._think(environ, start_response, texts, address, began)
+        body = FORMS[len(told)] % told
+        start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, self._state])
+        self._count(_NEAREST, _TOLD, time.perf_counter() - began)
+        return [body]
 
     @property
     def remembered(self) -> int:
         """How much (bytes), about."""
         return self._visitors.size + self._texts.size
+
+    def _think(
+        self,
+        environ: "WSGIEnvironment",
+        start_response: "StartResponse",
+        texts: Texts,
+        address: str,
+        began: float,
+    ) -> Iterable[bytes]:
+        """The answer to whoever was not told the same on this board; a stranger may not be at `address`."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        question = self._paths.get(path) or self._question(path)
+        if question is None or method not in ("GET", "HEAD"):
+            return self._framework(environ, start_response)
+        visitors, board = self._visitors, texts.board
+        known = visitors.numbers.get(address)
+        if known is None:
+            address = visitors.address(environ)
+            known = visitors.numbers.get(address)
+        if board.hosts(address) or (environ.get("QUERY_STRING") and not board.nobody_drains):
+            return self._framework(environ, start_response)
+        number = visitors.welcome(address) if known is None else known
+        sheet, askers = texts.sheet(question), visitors.askers[number // SPOTS]
+        answers = askers.answers.get(sheet)
+        if answers is None:
+            asker = replace(askers.requester, address=address)  # that of the first may be a squid's by now
+            answers = askers.answers[sheet] = texts.answers(sheet, asker)
+        order = answers.order(number % SPOTS)
+        if known is None:
+            self._backend.lookup.note(address, board, answers.plan, order)
+        told = answers.told(order)
+        if told and askers.outcome is Outcome.TOLD:
+            texts.keep(path, sheet, address, told)
+        body = FORMS[len(told)] % told
+        headers = [_JSON, ("Content-Length", str(len(body))), _KM, self._state]
+        start_response("200 OK", headers)
+        outcome = askers.outcome if told else Outcome.EMPTY
+        self._count(Kind.NEAREST, outcome, time.perf_counter() - began)
+        return [body] if method == "GET" else []
 
     def _question(self, path: str) -> Question | None:
         """What a path asks for; None where it is not ours to answer."""
@@ -112,9 +140,9 @@ class FastPath:
             self._forget()
         elif generation != self._generation or now > self._visitors_until:
             self._generation, self._visitors_until = generation, now + VISITOR_SECONDS
-            self._visitors = Visitors(self._backend.lookup, self._backend.trusted_proxies)
+            self._forget_visitors()
 
-    def _turn(self) -> tuple[Texts, Board]:
+    def _turn(self) -> Texts:
         """Take up the present board. Only it and the one before are kept alive by what is remembered."""
         with self._changing:
             board = self._keeper.current.board
@@ -122,9 +150,14 @@ class FastPath:
                 self._texts = Texts(self._backend.lookup, board, self._texts)
                 for askers in self._visitors.askers:
                     askers.answers = {}
-            return self._texts, board
+            return self._texts
+
+    def _forget_visitors(self) -> None:
+        self._visitors = Visitors(self._backend.lookup, self._backend.trusted_proxies)
+        self._texts.forget_told()
 
     def _forget(self) -> None:
         with self._changing:
-            self._visitors = Visitors(self._backend.lookup, self._backend.trusted_proxies)
-            self._texts = Texts(self._backend.lookup, self._keeper.current.board)
+            self._forget_visitors()
+            if self.remembered > MOST_BYTES / 2:
+                self._texts = Texts(self._backend.lookup, self._keeper.current.board)

@@ -18,10 +18,10 @@ from shoal_server.web.counts import Outcome
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-    from shoal_server.board import Seat
-    from shoal_server.web.answers import Answers, Question
+    from shoal_server.seat import Seat
+    from shoal_server.web.answers import Answers, Sheet
 
-VISITOR_BYTES = 160
+VISITOR_BYTES = 200
 SEAT_BYTES = 1500
 
 
@@ -36,7 +36,7 @@ class Askers:
     def __init__(self, requester: Requester) -> None:
         self.requester = requester
         self.outcome = Outcome.TOLD if requester.place else Outcome.UNKNOWN_PLACE
-        self.answers: dict[Question, Answers] = {}
+        self.answers: dict[Sheet, Answers] = {}
 
 
 class Visitors:
@@ -57,21 +57,24 @@ class Visitors:
         """Addresses of trusted proxies that have asked, or that somebody was forwarded from."""
         self.size = 0
 
-    def welcome(self, environ: "WSGIEnvironment") -> tuple[str, int]:
-        """The address and the number of whoever asks."""
+    def address(self, environ: "WSGIEnvironment") -> str:
+        """Whose address the request comes from."""
         peer: str = environ["REMOTE_ADDR"]
-        hops: str = environ.get("HTTP_X_FORWARDED_FOR", "")
-        if self._trusted and peer and peer not in self.proxies and is_trusted(peer, self._trusted):
+        if not self._trusted:
+            return forwarded_for(peer, "", ())
+        if peer and peer not in self.proxies and is_trusted(peer, self._trusted):
             self.proxies.add(peer)
-        address = forwarded_for(peer, hops, self._trusted)
-        number = self.numbers.get(address)
-        if number is None:
-            if self._trusted and is_trusted(address, self._trusted):
-                self.proxies.add(address)  # else its own word on others would not be heard
-            number = self._number(address) * SPOTS + spot(address)
-            self.numbers[address] = number
-            self.size += VISITOR_BYTES
-        return address, number
+        address = forwarded_for(peer, environ.get("HTTP_X_FORWARDED_FOR", ""), self._trusted)
+        if address != peer and is_trusted(address, self._trusted):
+            self.proxies.add(address)  # else its own word on others would not be heard
+        return address
+
+    def welcome(self, address: str) -> int:
+        """The number of an address that asks for the first time."""
+        number = self._number(address) * SPOTS + spot(address)
+        self.numbers[address] = number
+        self.size += VISITOR_BYTES
+        return number
 
     def _number(self, address: str) -> int:
         place, owner = self._lookup.find(address)

@@ -207,7 +207,8 @@ def test_what_is_remembered_is_bounded(both: Both, monkeypatch: pytest.MonkeyPat
 
 def test_nothing_that_a_stranger_says_of_himself_is_remembered() -> None:
     behind = Both(fleet(), trusted=["10.9.0.0/16"])
-    behind.agree("/nearest", "10.9.0.1", HTTP_X_FORWARDED_FOR="203.0.113.1")
+    for _ in range(9):
+        behind.agree("/nearest", "10.9.0.1", HTTP_X_FORWARDED_FOR="none, 203.0.113.1")
     before = behind.fast.remembered
     for number in range(20):
         behind.agree("/nearest", "10.9.0.1", HTTP_X_FORWARDED_FOR=f"{number}{'x' * 500}, 203.0.113.1")

@@ -424,6 +424,17 @@ def test_what_is_remembered_of_a_network_is_not_said_of_a_part_that_differs(
     assert [bool(geoip.locate(f"2001:db8:0:{net}::1")) for net in (0, 1, 2, 1)] == [False, True, False, True]
 
 
+def test_what_is_remembered_of_a_large_network_is_not_said_of_a_hole_in_it(
+    opened: Open, tmp_path: Path
+) -> None:
+    records = {"198.18.0.0/16": AT, "198.19.0.0/17": AT, "2001:db8::/32": AT, "2001:db9::/33": AT}
+    geoip = opened(write(tmp_path / "a.mmdb", records))
+    asked = ("198.18.0.1", "198.18.200.1", "198.19.0.1", "198.19.200.1", "198.20.0.1", "198.19.1.1")
+    assert [bool(geoip.locate(one)) for one in asked] == [True, True, True, False, False, True]
+    six = ("2001:db8::1", "2001:db8:8000::1", "2001:db9::1", "2001:db9:8000::1", "2001:db8:1::1")
+    assert [bool(geoip.locate(one)) for one in six] == [True, True, True, False, True]
+
+
 def test_a_lookup_reads_the_same_as_geoip2(opened: Open, tmp_path: Path) -> None:
     path = write(tmp_path / "a.mmdb", MAXMIND)
     place = opened(path).locate("192.0.2.7")
