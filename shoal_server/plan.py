@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal_server.crowding import Door
-from shoal_server.rendezvous import Equals
+from shoal_server.rendezvous import MANY, Equals
 
 Rows = npt.NDArray[np.intp]
 Spots = npt.NDArray[np.int64]
@@ -51,7 +51,7 @@ class Plan:
     those whom they have no room for.
     """
 
-    __slots__ = ("away", "domains", "doors", "first_late", "groups", "late", "numbers", "rows")
+    __slots__ = ("away", "domains", "doors", "first_late", "groups", "is_small", "late", "numbers", "rows")
 
     def __init__(
         self,
@@ -70,6 +70,8 @@ class Plan:
             self.numbers += [number] * len(part.rows)
         self.away = made.pop() if away else None
         self.groups = tuple(made)
+        self.is_small = all(part.equals.size < MANY for part in parts)
+        """Whether `told_each` costs less than `told` again and again."""
         self.first_late = len(self.rows)
         self.doors: dict[int, Door] = {}
         self.late: dict[int, int] = {}

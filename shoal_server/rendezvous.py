@@ -17,6 +17,7 @@ import numpy.typing as npt
 SPOTS = 4096
 MANY = 256
 """From here on it pays to find the best before they are sorted."""
+MARGIN = 10
 _DRAWS = -np.log((np.arange(4096) + 0.5) / 4096)
 """Exponentially distributed numbers; divided by weights, the least of several is fairly won. As few as stay
 in a processor's first caches."""
@@ -46,12 +47,13 @@ class Equals:
     integer arithmetic without primes, 1996). The 32 bits of the arrays make the modulus.
     """
 
-    __slots__ = ("_factors", "_inverse", "_starts", "size")
+    __slots__ = ("_factors", "_inverse", "_starts", "_whole", "size")
 
     def __init__(self, seeds: npt.NDArray[np.uint64], weights: npt.NDArray[np.float64]) -> None:
         self.size = len(seeds)
         self._factors, self._starts = (seeds >> np.uint64(32)).astype(np.uint32), seeds.astype(np.uint32)
-        self._inverse = 1.0 / np.maximum(weights, 1e-9)
+        weights = np.maximum(weights, 1e-9)
+        self._inverse, self._whole = 1.0 / weights, float(weights.sum())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Equals) and self._signature == other._signature
@@ -67,12 +69,15 @@ class Equals:
         if self.size < MANY or count >= self.size:
             first: list[int] = draws.argsort(kind="stable")[:count].tolist()
             return first
-        best = np.flatnonzero(draws <= np.partition(draws, count - 1)[count - 1])
+        # Draws are like times of events: about `number * whole` of them are below a number.
+        best = np.flatnonzero(draws <= (2 * count + MARGIN) / self._whole)
+        if len(best) < count:
+            best = np.flatnonzero(draws <= np.partition(draws, count - 1)[count - 1])
         first = best[draws[best].argsort(kind="stable")].tolist()
         return first[:count]
 
     def orders(self, spots: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-        """`order` for many spots at once, a row each."""
+        """`order` for many spots at once, a row each; costs less than one by one for up to MANY members."""
         draws = self._draws(spots.astype(np.uint32)[:, np.newaxis])
         return draws.argsort(axis=1, kind="stable")[:, :count]
 

@@ -35,8 +35,8 @@ def run(directory: Path) -> Iterator[Figure]:
     table = directory / "locations.csv"
     table.write_text(fleet.locations())
     known = ["--locations", table]
-    workers = load.crowd(directory, fleet.workers(), "workers")
-    anywhere = load.crowd(directory, fleet.anywhere(ANYWHERE), "anywhere")
+    workers = load.Crowd.of(fleet.workers(), directory / "workers.txt")
+    anywhere = load.Crowd.of(fleet.anywhere(ANYWHERE), directory / "anywhere.txt")
     database = world.city_database(directory / "city.mmdb")
     with Redis(directory / "redis") as redis:
         at: dict[int, Ratio] = {}
@@ -45,6 +45,7 @@ def run(directory: Path) -> Iterator[Figure]:
             began = time.monotonic()
             with servers.shoal(redis.url, known) as (url, pid):
                 cold = time.monotonic() - began
+                _once(url, workers)
                 at[size] = compare(directory, url, workers)
                 memory = largest_mb(pid)
                 if size == FLEETS[1]:
@@ -57,6 +58,7 @@ def run(directory: Path) -> Iterator[Figure]:
         )
         world.fill(redis.url, fleet.Fleet(FLEETS[1]))
         with servers.shoal(redis.url, [*known, "--geoip", database]) as (url, _):
+            load.run(url, anywhere, SECONDS, servers.CROWD_CORE)  # most cities have asked then
             far = compare(directory, url, anywhere)
         yield Figure(
             "10 000 squids, askers all over the world: rate to constant", far.rate, "x", 0.5, least=True
@@ -78,10 +80,14 @@ def _of_size(size: int, at: dict[int, Ratio], cold: float, memory: float) -> Ite
         )
 
 
-def compare(directory: Path, url: str, crowd: Path) -> Ratio:
+def _once(url: str, crowd: load.Crowd) -> None:
+    """Let each address ask once."""
+    print(f"  {load.once(url, crowd, servers.CROWD_CORE):,.0f}/s when each asks for the first time")
+
+
+def compare(directory: Path, url: str, crowd: load.Crowd) -> Ratio:
     """Rounds of both in turn, so that what the machine does beside hits both alike; medians."""
     with servers.constant(directory, servers.read(url)) as other:
-        load.run(url, crowd, SECONDS, servers.CROWD_CORE)  # warm
         pairs = [(_load(url, crowd), _load(other, crowd)) for _ in range(ROUNDS)]
     for ours, constant in pairs:
         print(
@@ -94,13 +100,13 @@ def compare(directory: Path, url: str, crowd: Path) -> Ratio:
     )
 
 
-def _against_nginx(directory: Path, url: str, crowd: Path) -> float:
+def _against_nginx(directory: Path, url: str, crowd: load.Crowd) -> float:
     with servers.nginx(directory, servers.read(url)) as other:
         pairs = [(_load(url, crowd), _load(other, crowd)) for _ in range(ROUNDS)]
     return statistics.median(ours.rate / files.rate for ours, files in pairs)
 
 
-def _beside_heartbeats(store: str, size: int, url: str, crowd: Path) -> float:
+def _beside_heartbeats(store: str, size: int, url: str, crowd: load.Crowd) -> float:
     quiet = [_load(url, crowd).rate for _ in range(ROUNDS)]
     with _feeder([store, str(size), str(HEARTBEATS)]):
         load.run(url, crowd, SECONDS, servers.CROWD_CORE)
@@ -119,7 +125,7 @@ def _feeder(arguments: Sequence[str]) -> Iterator[None]:
         process.wait()
 
 
-def _load(url: str, crowd: Path) -> load.Load:
+def _load(url: str, crowd: load.Crowd) -> load.Load:
     found = load.run(url, crowd, SECONDS, servers.CROWD_CORE)
     if found.failed:
         raise RuntimeError(f"{found.failed} requests to {url} failed")

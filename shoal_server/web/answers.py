@@ -8,31 +8,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from shoal_common.listing import distance_text, entry_start, joined
 from shoal_server.board import Board
 from shoal_server.classic import RankBy
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import Requester
-from shoal_server.rendezvous import SPOTS
 from shoal_server.seat import Seat, Wanted
 from shoal_server.web.legacy import MOST, listed_cache
+from shoal_server.web.orders import Orders
 
 FORMS = {2 * number: joined([b"%b%b"] * number) for number in range(MOST + 1)}
 """The text around so many parts, two for each entry."""
 MOST_PATHS = 1000
-BLOCK, PATIENCE = 64, 6
-"""So many neighbouring spots are worked out at once when so many of them were asked for one by one, which
-costs about as much."""
-ANSWERS_BYTES, PLACE_BYTES, TEXT_BYTES, TOLD_BYTES, BLOCK_BYTES = 2000, 60, 640, 300, 500
+ANSWERS_BYTES, PLACE_BYTES, TEXT_BYTES, TOLD_BYTES = 2000, 60, 640, 300
 """What one of them takes, with its share of the tables that hold it and (a place) of the plan."""
 _UNKNOWN: Any = None
 
 Told = tuple[bytes, ...]
 """Of each squid, best first: the beginning and the end of its entry."""
-_Orders = npt.NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,10 +124,8 @@ class Answers:
 
     __slots__ = (
         "_alike",
-        "_count",
         "_requester",
         "_starts",
-        "asked",
         "ends",
         "local",
         "orders",
@@ -147,33 +138,22 @@ class Answers:
     ) -> None:
         self.texts = texts
         self._requester = requester
-        self._count = question.count
         self.plan = plan = texts.board.plan(place, question.wanted, question.count)
         self._starts: list[bytes] = [_UNKNOWN] * len(plan.rows)
         self.ends: list[bytes] = [_UNKNOWN] * len(plan.rows)
         self.local = bytearray(len(plan.rows))
         self._alike: dict[tuple[int, int, int, bool], tuple[bytes, bool]] = {}
-        self.orders: dict[int, _Orders] = {}
-        self.asked = bytearray(SPOTS // BLOCK)
-        """How often each block was asked for, as long as it is not worked out."""
+        self.orders = Orders(plan, question.count)
         if before and plan.alike(before.plan):
             self.ends, self.local = list(self._ends_of(before)), before.local
-            self.orders, self.asked = before.orders, before.asked
-        texts.size += ANSWERS_BYTES + PLACE_BYTES * len(plan.rows) + BLOCK_BYTES * len(self.orders)
+            self.orders = before.orders
+        texts.size += ANSWERS_BYTES + PLACE_BYTES * len(plan.rows) + self.orders.size
 
     def order(self, spot: int) -> Sequence[int]:
         """Who is told to the requesters of a spot, best first, by their places in the plan."""
-        block = spot // BLOCK
-        known = self.orders.get(block)
-        if known is None:
-            if self.asked[block] < PATIENCE:
-                self.asked[block] += 1
-                return self.plan.told(spot, self._count)
-            spots = np.arange(block * BLOCK, (block + 1) * BLOCK)
-            known = self.plan.told_each(spots, self._count).astype(np.min_scalar_type(len(self.plan.rows)))
-            self.orders[block] = known
-            self.texts.size += BLOCK_BYTES
-        order: list[int] = known[spot % BLOCK].tolist()
+        before = self.orders.size
+        order = self.orders.of(spot)
+        self.texts.size += self.orders.size - before
         return order
 
     def told(self, order: Sequence[int]) -> Told:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from shoal_server.rendezvous import SPOTS
 from shoal_server.seat import Wanted
-from shoal_server.web.answers import FORMS, Question, Texts
+from shoal_server.web.answers import FORMS, Question, Sheet, Texts, Told
 from shoal_server.web.backend import Backend
 from shoal_server.web.counts import Kind, Outcome
 from shoal_server.web.legacy import DEFAULT_COUNT, MOST, SERVICES
@@ -92,31 +92,33 @@ class FastPath:
         question = self._paths.get(path) or self._question(path)
         if question is None or method not in ("GET", "HEAD"):
             return self._framework(environ, start_response)
-        visitors, board = self._visitors, texts.board
-        known = visitors.numbers.get(address)
-        if known is None:
+        visitors = self._visitors
+        if address not in visitors.numbers:
             address = visitors.address(environ)
-            known = visitors.numbers.get(address)
-        if board.hosts(address) or (environ.get("QUERY_STRING") and not board.nobody_drains):
+        if texts.board.hosts(address) or (environ.get("QUERY_STRING") and not texts.board.nobody_drains):
             return self._framework(environ, start_response)
+        sheet = texts.sheet(question)
+        told, outcome = self._tell(visitors, texts, sheet, address)
+        if outcome is Outcome.TOLD:
+            texts.keep(path, sheet, address, told)
+        body = FORMS[len(told)] % told
+        start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, self._state])
+        self._count(_NEAREST, outcome, time.perf_counter() - began)
+        return [body] if method == "GET" else []
+
+    def _tell(self, visitors: Visitors, texts: Texts, sheet: Sheet, address: str) -> tuple[Told, Outcome]:
+        """What an address is told, and what to count it as."""
+        known = visitors.numbers.get(address)
         number = visitors.welcome(address) if known is None else known
-        sheet, askers = texts.sheet(question), visitors.askers[number // SPOTS]
+        askers, spot = visitors.askers[number // SPOTS], number % SPOTS
         answers = askers.answers.get(sheet)
         if answers is None:
             asker = replace(askers.requester, address=address)  # that of the first may be a squid's by now
             answers = askers.answers[sheet] = texts.answers(sheet, asker)
-        order = answers.order(number % SPOTS)
+        order = answers.order(spot)
         if known is None:
-            self._backend.lookup.note(address, board, answers.plan, order)
-        told = answers.told(order)
-        if told and askers.outcome is Outcome.TOLD:
-            texts.keep(path, sheet, address, told)
-        body = FORMS[len(told)] % told
-        headers = [_JSON, ("Content-Length", str(len(body))), _KM, self._state]
-        start_response("200 OK", headers)
-        outcome = askers.outcome if told else Outcome.EMPTY
-        self._count(Kind.NEAREST, outcome, time.perf_counter() - began)
-        return [body] if method == "GET" else []
+            self._backend.lookup.note(address, texts.board, answers.plan, order)
+        return answers.told(order), askers.outcome if order else Outcome.EMPTY
 
     def _question(self, path: str) -> Question | None:
         """What a path asks for; None where it is not ours to answer."""
