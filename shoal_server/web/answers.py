@@ -4,28 +4,32 @@ Most of an entry is the same whoever is told it; only its end, the distance, dep
 requester, and only the order on the requester himself.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from shoal_common.listing import distance_text, entry_start, joined
 from shoal_server.board import Board
-from shoal_server.classic import RankBy
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import Requester
 from shoal_server.seat import Seat, Wanted
-from shoal_server.web.legacy import MOST, listed_cache
+from shoal_server.squid import Owner, Place
+from shoal_server.web.legacy import listed_cache
 from shoal_server.web.orders import Orders
 
-FORMS = {2 * number: joined([b"%b%b"] * number) for number in range(MOST + 1)}
-"""The text around so many parts, two for each entry."""
 MOST_PATHS = 1000
-ANSWERS_BYTES, PLACE_BYTES, TEXT_BYTES, TOLD_BYTES = 2000, 60, 640, 300
+ANSWERS_BYTES, PLACE_BYTES, FORM_BYTES, TEXT_BYTES, TOLD_BYTES = 2000, 50, 400, 640, 350
 """What one of them takes, with its share of the tables that hold it and (a place) of the plan."""
 _UNKNOWN: Any = None
 
-Told = tuple[bytes, ...]
-"""Of each squid, best first: the beginning and the end of its entry."""
+Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
+Told = tuple[bytes, Pick]
+"""The text without the beginnings of its entries, and what picks these from `Texts.starts`."""
+
+
+_End = tuple[bytes, bool, Place | None, Owner]
+"""With what its key is the identity of, so that nothing else gets it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +41,8 @@ class Question:
 
 
 class Sheet:
-    """A question on one board: what addresses have been `told` (those with a place that is known), and the
-    answers by seat.
+    """A question: what addresses have been `told` (those with a place that is known), and the answers by
+    seat.
     """
 
     __slots__ = ("answers", "question", "told")
@@ -49,147 +53,154 @@ class Sheet:
         self.answers: dict[Seat, Answers] = {}
 
 
-class Texts:
-    """All that is worked out on one board: sheets, and the beginnings of its squids' entries.
+class Sheets:
+    """What was answered, as long as boards tell everybody the same squids in the same order.
 
-    `sheets` are by the path of the question. Of the board before is taken over what holds still. `size` is in
-    bytes, about.
+    `by_path` are those that were asked for by a path. `size` is in bytes, about.
     """
 
-    def __init__(self, lookup: Lookup, board: Board, before: "Texts | None" = None) -> None:
-        self.lookup = lookup
-        self.board = board
+    def __init__(self) -> None:
+        self.by_path: dict[str, Sheet] = {}
+        self._by_question: dict[Question, Sheet] = {}
         self.size = 0
-        self.sheets: dict[str, Sheet] = {}
-        self.by_question: dict[Question, Sheet] = {}
-        self.starts: tuple[list[bytes], list[bytes]] = (
-            [_UNKNOWN] * len(board.listed),
-            [_UNKNOWN] * len(board.listed),
-        )
-        self.before = before
-        if before:
-            before.before = None
-            before.forget_told()
 
-    def sheet(self, question: Question) -> Sheet:
+    def of(self, question: Question) -> Sheet:
         """The sheet of a question, whatever its path is."""
-        return self.by_question.get(question) or self.by_question.setdefault(question, Sheet(question))
+        return self._by_question.get(question) or self._by_question.setdefault(question, Sheet(question))
 
-    def keep(self, path: str, sheet: Sheet, address: str, told: "Told") -> None:
+    def keep(self, path: str, sheet: Sheet, address: str, told: Told) -> None:
         """Remember what an address was told that asked by this path."""
-        if path not in self.sheets and len(self.sheets) < MOST_PATHS:
-            self.sheets[path] = sheet
+        if path not in self.by_path and len(self.by_path) < MOST_PATHS:
+            self.by_path[path] = sheet
         if address not in sheet.told:
             self.size += TOLD_BYTES
         sheet.told[address] = told
 
     def forget_told(self) -> None:
         """Forget what each address was told: by far the most of it all."""
-        for sheet in self.by_question.values():
+        for sheet in self._by_question.values():
             self.size -= TOLD_BYTES * len(sheet.told)
             sheet.told = {}
+
+
+class Texts:
+    """All that is worked out on one board: its sheets, and the beginnings of its squids' entries.
+
+    Of the board before is taken over what holds still. `size` is in bytes, about.
+    """
+
+    def __init__(self, lookup: Lookup, board: Board, before: "Texts | None" = None) -> None:
+        self.lookup = lookup
+        self.board = board
+        self.starts: list[bytes] = [_UNKNOWN] * (2 * len(board.listed))
+        """The beginning of each row's entry, as it is told elsewhere and as it is told to its own site."""
+        self._keys = range(len(self.starts))
+        self._started = 0
+        self.before = before
+        self.holds = before is not None and board.tells_like(before.board)
+        """Whether all that was told before is told still, but for what the squids say of themselves."""
+        self.sheets: Sheets = before.sheets if before and self.holds else Sheets()
+        if before:
+            before.before = None
+            if not self.holds:
+                before.sheets.forget_told()
+
+    @property
+    def size(self) -> int:
+        return self.sheets.size + TEXT_BYTES * self._started
+
+    def body(self, told: Told) -> bytes:
+        """The text of an answer."""
+        form, pick = told
+        try:
+            return form % pick(self.starts)
+        except TypeError:  # one of them is not known yet: rarer, and cheaper, than to look each time
+            return form % tuple(map(self._start, pick(self._keys)))
 
     def answers(self, sheet: Sheet, requester: Requester) -> "Answers":
         """The answers for all who are answered like the requester, whose address must be no squid's."""
         place = self.board.relevant(seat(requester))
         answers = sheet.answers.get(place)
         if answers is None:
-            old = self.before.by_question.get(sheet.question) if self.before else None
-            before = old.answers.get(place) if old else None
+            before = self.before.sheets.of(sheet.question).answers.get(place) if self.before else None
             answers = sheet.answers[place] = Answers(self, requester, sheet.question, place, before)
         return answers
 
-    def start(self, row: int, local: bool) -> bytes:
-        """The beginning of a row's entry, as it is told to its own site or not."""
-        starts = self.starts[local]
-        start = starts[row]
+    def _start(self, key: int) -> bytes:
+        """The beginning of a row's entry, up to the distance."""
+        start = self.starts[key]
         if start is _UNKNOWN:
-            start = self._kept(row, local)
+            row, local = divmod(key, 2)
+            start = self._kept(row, key)
             if start is _UNKNOWN:
-                start = entry_start(listed_cache(self.board.listed[row], local=local))
-            starts[row] = start
-            self.size += TEXT_BYTES
+                start = entry_start(listed_cache(self.board.listed[row], local=bool(local)))
+            self.starts[key] = start
+            self._started += 1
         return start
 
-    def _kept(self, row: int, local: bool) -> bytes:
+    def _kept(self, row: int, key: int) -> bytes:
         before = self.before
         if before is None or row >= len(before.board.listed):
             return _UNKNOWN  # type: ignore[no-any-return]
         same = before.board.listed.packed[row] is self.board.listed.packed[row]
-        return before.starts[local][row] if same else _UNKNOWN
+        return before.starts[key] if same else _UNKNOWN
 
 
 class Answers:
-    """The answers to one question for those who sit in one place, on one board."""
+    """The answers to one question for those who sit in one place."""
 
-    __slots__ = (
-        "_alike",
-        "_requester",
-        "_starts",
-        "ends",
-        "local",
-        "orders",
-        "plan",
-        "texts",
-    )
+    __slots__ = ("_alike", "_ends", "_forms", "_keys", "_requester", "_sheets", "orders", "plan")
 
     def __init__(
         self, texts: Texts, requester: Requester, question: Question, place: Seat, before: "Answers | None"
     ) -> None:
-        self.texts = texts
+        self._sheets = texts.sheets
         self._requester = requester
         self.plan = plan = texts.board.plan(place, question.wanted, question.count)
-        self._starts: list[bytes] = [_UNKNOWN] * len(plan.rows)
-        self.ends: list[bytes] = [_UNKNOWN] * len(plan.rows)
-        self.local = bytearray(len(plan.rows))
-        self._alike: dict[tuple[int, int, int, bool], tuple[bytes, bool]] = {}
-        self.orders = Orders(plan, question.count)
-        if before and plan.alike(before.plan):
-            self.ends, self.local = list(self._ends_of(before)), before.local
-            self.orders = before.orders
-        texts.size += ANSWERS_BYTES + PLACE_BYTES * len(plan.rows) + self.orders.size
+        self._ends: list[bytes] = [_UNKNOWN] * len(plan.rows)
+        self._keys: list[int] = [_UNKNOWN] * len(plan.rows)
+        self._alike: dict[tuple[int, int, int, bool], _End] = {}
+        self._forms: dict[tuple[bytes, ...], bytes] = {}
+        held = before is not None and plan.alike(before.plan)
+        self.orders: Orders = before.orders if before and held else Orders(plan, question.count)
+        self._sheets.size += ANSWERS_BYTES + PLACE_BYTES * len(plan.rows) + self.orders.size
 
     def order(self, spot: int) -> Sequence[int]:
         """Who is told to the requesters of a spot, best first, by their places in the plan."""
         before = self.orders.size
         order = self.orders.of(spot)
-        self.texts.size += self.orders.size - before
+        self._sheets.size += self.orders.size - before
         return order
 
-    def told(self, order: Sequence[int]) -> Told:
-        """The parts of the text for an order."""
-        starts, ends = self._starts, self.ends
-        parts = [part for place in order for part in (starts[place], ends[place])]
-        if _UNKNOWN in parts:
-            self._fill(order)
-            parts = [part for place in order for part in (starts[place], ends[place])]
-        return tuple(parts)
-
-    def _fill(self, order: Sequence[int]) -> None:
-        texts = self.texts
+    def told(self, texts: Texts, order: Sequence[int]) -> Told:
+        """What is told for an order."""
         for place in order:
-            row = self.plan.rows[place]
-            if self.ends[place] is _UNKNOWN:
-                self.ends[place], self.local[place] = self._end(place, row)
-            if self._starts[place] is _UNKNOWN:
-                self._starts[place] = texts.start(row, bool(self.local[place]))
+            if self._keys[place] is _UNKNOWN:
+                self._ends[place], local = self._end(texts, place)
+                self._keys[place] = 2 * self.plan.rows[place] + local
+        ends = tuple([self._ends[place] for place in order])
+        return self._forms.get(ends) or self._form(ends), _picker([self._keys[place] for place in order])
 
-    def _end(self, place: int, row: int) -> tuple[bytes, bool]:
+    def _form(self, ends: tuple[bytes, ...]) -> bytes:
+        form = self._forms[ends] = joined([b"%b" + end for end in ends])
+        self._sheets.size += FORM_BYTES
+        return form
+
+    def _end(self, texts: Texts, place: int) -> tuple[bytes, bool]:
         """The end of an entry, and whether it is of a squid on the requester's own site."""
-        texts, plan = self.texts, self.plan
-        packed = texts.board.listed.packed[row]
-        key = texts.board.bunch(row), id(packed.place), id(packed.owner), place >= plan.first_late
+        board, plan = texts.board, self.plan
+        row = plan.rows[place]
+        packed = board.listed.packed[row]
+        key = board.bunch(row), id(packed.place), id(packed.owner), place >= plan.first_late
         known = self._alike.get(key)
         if known is None:
-            one = texts.lookup.terms(self._requester, texts.board, plan, place)
-            known = self._alike[key] = distance_text(one.effective_km), one.local
-        return known
+            one = texts.lookup.terms(self._requester, board, plan, place)
+            known = self._alike[key] = distance_text(one.effective_km), one.local, packed.place, packed.owner
+        return known[:2]
 
-    def _ends_of(self, before: "Answers") -> Iterator[bytes]:
-        """Distances depend on what lasts of a squid, by the classic formula on its load too."""
-        board, then = self.texts.board, before.texts.board.listed.packed
-        lasting = board.rank_by is RankBy.DISTANCE
-        for row, old, end in zip(self.plan.rows, before.plan.rows, before.ends, strict=True):
-            now, was = board.listed.packed[row], then[old]
-            same = end is not _UNKNOWN and (now is was or (lasting and now.stands_as(was)))
-            yield end if same else _UNKNOWN
+
+def _picker(keys: Sequence[int]) -> Pick:
+    """What picks these of a sequence, as a tuple."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda starts: tuple([starts[key] for key in keys])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from shoal_server.rendezvous import SPOTS
 from shoal_server.seat import Wanted
-from shoal_server.web.answers import FORMS, Question, Sheet, Texts, Told
+from shoal_server.web.answers import Question, Sheet, Texts, Told
 from shoal_server.web.backend import Backend
 from shoal_server.web.counts import Kind, Outcome
 from shoal_server.web.legacy import DEFAULT_COUNT, MOST, SERVICES
@@ -65,11 +65,11 @@ class FastPath:
         address: str = environ["REMOTE_ADDR"]
         if address in self._visitors.proxies:
             address = environ.get("HTTP_X_FORWARDED_FOR") or address
-        sheet = texts.sheets.get(environ["PATH_INFO"])
+        sheet = texts.sheets.by_path.get(environ["PATH_INFO"])
         told = sheet.told.get(address) if sheet else None
         if told is None or environ["REQUEST_METHOD"] != "GET" or environ.get("QUERY_STRING"):
             return self._think(environ, start_response, texts, address, began)
-        body = FORMS[len(told)] % told
+        body = texts.body(told)
         start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, self._state])
         self._count(_NEAREST, _TOLD, time.perf_counter() - began)
         return [body]
@@ -97,11 +97,11 @@ class FastPath:
             address = visitors.address(environ)
         if texts.board.hosts(address) or (environ.get("QUERY_STRING") and not texts.board.nobody_drains):
             return self._framework(environ, start_response)
-        sheet = texts.sheet(question)
+        sheet = texts.sheets.of(question)
         told, outcome = self._tell(visitors, texts, sheet, address)
         if outcome is Outcome.TOLD:
-            texts.keep(path, sheet, address, told)
-        body = FORMS[len(told)] % told
+            texts.sheets.keep(path, sheet, address, told)
+        body = texts.body(told)
         start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, self._state])
         self._count(_NEAREST, outcome, time.perf_counter() - began)
         return [body] if method == "GET" else []
@@ -118,7 +118,7 @@ class FastPath:
         order = answers.order(spot)
         if known is None:
             self._backend.lookup.note(address, texts.board, answers.plan, order)
-        return answers.told(order), askers.outcome if order else Outcome.EMPTY
+        return answers.told(texts, order), askers.outcome if order else Outcome.EMPTY
 
     def _question(self, path: str) -> Question | None:
         """What a path asks for; None where it is not ours to answer."""
@@ -150,13 +150,14 @@ class FastPath:
             board = self._keeper.current.board
             if self._texts.board is not board:
                 self._texts = Texts(self._backend.lookup, board, self._texts)
-                for askers in self._visitors.askers:
-                    askers.answers = {}
+                if not self._texts.holds:
+                    for askers in self._visitors.askers:
+                        askers.answers = {}
             return self._texts
 
     def _forget_visitors(self) -> None:
         self._visitors = Visitors(self._backend.lookup, self._backend.trusted_proxies)
-        self._texts.forget_told()
+        self._texts.sheets.forget_told()
 
     def _forget(self) -> None:
         with self._changing:

@@ -4,6 +4,7 @@ import gc
 import random
 import weakref
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,23 @@ def test_it_agrees_while_squids_come_go_and_change(rank_by: RankBy) -> None:
         both.site.keeper.refresh(NOW + 6 * step)
         for last in range(0, 60, 11):
             both.agree("/nearest/4", f"203.0.113.{last}")
+
+
+def test_what_an_address_was_told_outlasts_heartbeats_and_shows_what_they_say(both: Both) -> None:
+    both.agree("/nearest", "203.0.113.9")
+    told = both.fast._texts.sheets
+    for load in (100.0, 200.0):
+        fresh = [
+            replace(one, load=load, beat=replace(one.beat, load=load)) for one in both.site.store.squids()
+        ]
+        both.site.store.put(fresh, [], [])
+        both.site.keeper.refresh(NOW + load)
+        both.agree("/nearest", "203.0.113.9")
+        assert both.fast._texts.sheets is told
+    both.site.store.put([squid(public_ip="192.0.2.50", hostname="more")], [], [])
+    both.site.keeper.refresh(NOW + 300)
+    both.agree("/nearest", "203.0.113.9")
+    assert both.fast._texts.sheets is not told
 
 
 def test_a_squids_own_machine_is_answered_by_the_framework(both: Both) -> None:
