@@ -94,25 +94,26 @@ def requester_address(request: Request, trusted: Sequence[str]) -> str:
     X-Forwarded-For is believed from trusted proxies alone, and read from the right: the first
     address that is no trusted proxy is the requester. Everything further left he may have made up.
     """
-    return forwarded_for(request.remote_addr, request.headers.get("X-Forwarded-For", ""), trusted)
+    return asker(request.remote_addr, request.headers.get("X-Forwarded-For", ""), trusted)[0]
 
 
-def forwarded_for(peer: str | None, hops: str, trusted: Sequence[str]) -> str:
-    """`requester_address` of a connection's peer and its X-Forwarded-For header."""
+def asker(peer: str | None, hops: str, trusted: Sequence[str]) -> tuple[str, bool]:
+    """`requester_address` of a peer and its X-Forwarded-For header, and whether that is a trusted proxy's."""
     number, address = parsed(peer or "0.0.0.0")  # noqa: S104 - what WSGI leaves empty is nobody's
-    for hop in reversed(hops.split(",")) if trusted else ():
-        if not _within(number, tuple(trusted)):
-            break
+    networks = tuple(trusted)
+    for hop in reversed(hops.split(",")):
+        if not _within(number, networks):
+            return address, False
         try:
             number, address = parsed(hop.strip())
         except ValueError:
-            break
-    return address
+            return address, True
+    return address, _within(number, networks)
 
 
-def is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
-    """Whether an address is of one of these networks."""
-    return _within(parsed(address)[0], trusted)
+def is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:
+    """Whether a connection's peer is of one of these networks."""
+    return bool(peer) and _within(parsed(peer)[0], trusted)
 
 
 def _within(number: int, networks: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import Requester
 from shoal_server.rendezvous import SPOTS, spot
 from shoal_server.squid import Owner, Place, is_site_local
-from shoal_server.web.backend import forwarded_for, is_trusted
+from shoal_server.web.backend import asker, is_trusted
 from shoal_server.web.counts import Outcome
 
 if TYPE_CHECKING:
@@ -60,13 +60,11 @@ class Visitors:
     def address(self, environ: "WSGIEnvironment") -> str:
         """Whose address the request comes from."""
         peer: str = environ["REMOTE_ADDR"]
-        if not self._trusted:
-            return forwarded_for(peer, "", ())
-        if peer and peer not in self.proxies and is_trusted(peer, self._trusted):
+        address, is_proxy = asker(peer, environ.get("HTTP_X_FORWARDED_FOR", ""), self._trusted)
+        if self._trusted and peer not in self.proxies and is_trusted(peer, self._trusted):
             self.proxies.add(peer)
-        address = forwarded_for(peer, environ.get("HTTP_X_FORWARDED_FOR", ""), self._trusted)
-        if address != peer and is_trusted(address, self._trusted):
-            self.proxies.add(address)  # else its own word on others would not be heard
+        if is_proxy:  # else its own word on others would not be heard
+            self.proxies.add(address)
         return address
 
     def welcome(self, address: str) -> int:

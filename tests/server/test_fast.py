@@ -166,6 +166,15 @@ def test_the_requester_behind_a_trusted_proxy_is_known(both: Both) -> None:
         assert body == both.quick("/nearest", f"203.0.113.{last}")[0]
 
 
+def test_whoever_is_shown_as_a_mapped_address_is_no_proxy_for_that() -> None:
+    behind = Both(fleet(), trusted=["10.9.0.0/16"])
+    told = behind.quick("/nearest", "203.0.113.2")[0]
+    for _ in range(2):
+        behind.quick("/nearest", "203.0.113.1")
+        mapped = behind.quick("/nearest", "::ffff:203.0.113.1", HTTP_X_FORWARDED_FOR="203.0.113.2")[0]
+        assert mapped != told
+
+
 def test_nobody_else_is_believed_about_his_address(both: Both) -> None:
     told, _ = both.quick("/nearest", "203.0.113.1", HTTP_X_FORWARDED_FOR="203.0.113.2")
     assert told == both.quick("/nearest", "203.0.113.1")[0]
