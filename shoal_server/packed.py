@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal_common.heartbeat import NO_METRICS, Heartbeat, Metrics
-from shoal_server.squid import DEFAULT_MAX_LOAD, Listed, Owner, Place, Reach, Squid, Times, Verification
+from shoal_server.squid import DEFAULT_MAX_LOAD, Listed, Owner, Past, Place, Reach, Squid, Times, Verification
 
 _OWN = ("uuid", "hostname", "public_ip", "private_ip", "external_ip", "ipv6")
 """What no two squids have in common; the rest of what lasts is alike for many, and kept once."""
@@ -30,19 +30,13 @@ _NUMBERS = ("seen", "checked", "due", "timestamp", "rate", "created", "load", *_
 """`rate` is the load of the last heartbeat."""
 
 
-class Kept(Protocol):
+class Kept(Past, Protocol):
     """What is needed of a squid to pack it: a part of `Squid`, which is one, in any classes."""
 
     @property
     def id(self) -> str: ...
     @property
     def beat(self) -> Any: ...
-    @property
-    def created(self) -> float: ...
-    @property
-    def seen(self) -> float: ...
-    @property
-    def load(self) -> float: ...
     @property
     def verification(self) -> Any: ...
     @property

@@ -19,6 +19,7 @@ from shoal_server.crowding import taken
 from shoal_server.packed import Kept
 from shoal_server.squid import (
     LivenessRules,
+    Past,
     Reach,
     Squid,
     Verification,
@@ -83,36 +84,6 @@ class Changes:
     squids: Iterable[Kept]
     gone: Sequence[str] = ()
     whole: bool = False
-
-
-class Said(Protocol):
-    """What is needed of a squid's last heartbeat to judge its next one."""
-
-    @property
-    def uuid(self) -> str: ...
-    @property
-    def hostname(self) -> str: ...
-    @property
-    def timestamp(self) -> float: ...
-    @property
-    def state(self) -> AgentState: ...
-
-
-class Past(Protocol):
-    """What is needed of a known squid to hear it again: a part of `Squid`, which is one."""
-
-    @property
-    def beat(self) -> Said: ...
-    @property
-    def created(self) -> float: ...
-    @property
-    def seen(self) -> float: ...
-    @property
-    def load(self) -> float: ...
-    @property
-    def pressure(self) -> float: ...
-    @property
-    def takes(self) -> float: ...
 
 
 class Store(Protocol):

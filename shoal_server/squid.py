@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from shoal_common.heartbeat import AgentState, Heartbeat, Metrics
 from shoal_common.hosts import HostPort, is_private_network
@@ -145,6 +145,36 @@ class Times(NamedTuple):
     seen: float
     checked: float
     due: float
+
+
+class Said(Protocol):
+    """What is needed of a squid's last heartbeat to judge its next one."""
+
+    @property
+    def uuid(self) -> str: ...
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def timestamp(self) -> float: ...
+    @property
+    def state(self) -> AgentState: ...
+
+
+class Past(Protocol):
+    """What is needed of a known squid to hear it again: a part of `Squid`, which is one."""
+
+    @property
+    def beat(self) -> Said: ...
+    @property
+    def created(self) -> float: ...
+    @property
+    def seen(self) -> float: ...
+    @property
+    def load(self) -> float: ...
+    @property
+    def pressure(self) -> float: ...
+    @property
+    def takes(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,11 @@ _UNKNOWN: Any = None
 Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 Told = tuple[bytes, Pick]
 """The text without the beginnings of its entries, and what picks these from `Texts.starts`."""
-
-
 _End = tuple[bytes, bool, Place | None, Owner]
 """With what its key is the identity of, so that nothing else gets it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked."""
 
@@ -56,31 +54,38 @@ class Sheet:
 class Sheets:
     """What was answered, as long as boards tell everybody the same squids in the same order.
 
-    `by_path` are those that were asked for by a path. `size` is in bytes, about.
+    `by_path` are those that were asked for by a path. `worked_out` is what all takes but what addresses were
+    told (bytes), about.
     """
 
     def __init__(self) -> None:
         self.by_path: dict[str, Sheet] = {}
         self._by_question: dict[Question, Sheet] = {}
-        self.size = 0
+        self.worked_out = 0
+
+    @property
+    def size(self) -> int:
+        """In bytes, about."""
+        return self.worked_out + TOLD_BYTES * sum(len(sheet.told) for sheet in self._all())
 
     def of(self, question: Question) -> Sheet:
         """The sheet of a question, whatever its path is."""
         return self._by_question.get(question) or self._by_question.setdefault(question, Sheet(question))
 
-    def keep(self, path: str, sheet: Sheet, address: str, told: Told) -> None:
-        """Remember what an address was told that asked by this path."""
-        if path not in self.by_path and len(self.by_path) < MOST_PATHS:
+    def at(self, path: str, question: Question) -> Sheet:
+        """The sheet of a question that was asked by a path."""
+        sheet = self.of(question)
+        if len(self.by_path) < MOST_PATHS:
             self.by_path[path] = sheet
-        if address not in sheet.told:
-            self.size += TOLD_BYTES
-        sheet.told[address] = told
+        return sheet
 
     def forget_told(self) -> None:
         """Forget what each address was told: by far the most of it all."""
-        for sheet in self._by_question.values():
-            self.size -= TOLD_BYTES * len(sheet.told)
+        for sheet in self._all():
             sheet.told = {}
+
+    def _all(self) -> list[Sheet]:
+        return list(self._by_question.values())
 
 
 class Texts:
@@ -161,15 +166,16 @@ class Answers:
         self._keys: list[int] = [_UNKNOWN] * len(plan.rows)
         self._alike: dict[tuple[int, int, int, bool], _End] = {}
         self._forms: dict[tuple[bytes, ...], bytes] = {}
-        held = before is not None and plan.alike(before.plan)
-        self.orders: Orders = before.orders if before and held else Orders(plan, question.count)
-        self._sheets.size += ANSWERS_BYTES + PLACE_BYTES * len(plan.rows) + self.orders.size
+        self.orders: Orders = (
+            before.orders if before and plan.alike(before.plan) else Orders(plan, question.count)
+        )
+        self._sheets.worked_out += ANSWERS_BYTES + PLACE_BYTES * len(plan.rows) + self.orders.size
 
     def order(self, spot: int) -> Sequence[int]:
         """Who is told to the requesters of a spot, best first, by their places in the plan."""
         before = self.orders.size
         order = self.orders.of(spot)
-        self._sheets.size += self.orders.size - before
+        self._sheets.worked_out += self.orders.size - before
         return order
 
     def told(self, texts: Texts, order: Sequence[int]) -> Told:
@@ -183,7 +189,7 @@ class Answers:
 
     def _form(self, ends: tuple[bytes, ...]) -> bytes:
         form = self._forms[ends] = joined([b"%b" + end for end in ends])
-        self._sheets.size += FORM_BYTES
+        self._sheets.worked_out += FORM_BYTES
         return form
 
     def _end(self, texts: Texts, place: int) -> tuple[bytes, bool]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATH = re.compile(r"/(nearest(?:verified|cvmfs|conditions)?)(?:/?([0-9]{1,9}))?/?", re.ASCII)
-MOST_PATHS = 1000
 MOST_BYTES = 256_000_000
 STATE_SECONDS = 0.5
 VISITOR_SECONDS = 600.0
@@ -47,8 +46,6 @@ class FastPath:
         self._backend = backend
         self._keeper = backend.keeper
         self._count = backend.counts.count
-        self._paths: dict[str, Question] = {}
-        self._questions: dict[tuple[str, int], Question] = {}
         self._changing = threading.Lock()
         self._generation, self._visitors_until = -1, 0.0
         self._state, self._until = ("X-Shoal-State", ""), 0.0
@@ -65,14 +62,18 @@ class FastPath:
         address: str = environ["REMOTE_ADDR"]
         if address in self._visitors.proxies:
             address = environ.get("HTTP_X_FORWARDED_FOR") or address
+        method, outcome = environ["REQUEST_METHOD"], _TOLD
         sheet = texts.sheets.by_path.get(environ["PATH_INFO"])
         told = sheet.told.get(address) if sheet else None
-        if told is None or environ["REQUEST_METHOD"] != "GET" or environ.get("QUERY_STRING"):
-            return self._think(environ, start_response, texts, address, began)
+        if told is None or method != "GET" or environ.get("QUERY_STRING"):
+            thought = self._think(environ, texts, sheet, address)
+            if thought is None:
+                return self._framework(environ, start_response)
+            told, outcome = thought
         body = texts.body(told)
         start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, self._state])
-        self._count(_NEAREST, _TOLD, time.perf_counter() - began)
-        return [body]
+        self._count(_NEAREST, outcome, time.perf_counter() - began)
+        return [body] if method == "GET" else []
 
     @property
     def remembered(self) -> int:
@@ -80,31 +81,24 @@ class FastPath:
         return self._visitors.size + self._texts.size
 
     def _think(
-        self,
-        environ: "WSGIEnvironment",
-        start_response: "StartResponse",
-        texts: Texts,
-        address: str,
-        began: float,
-    ) -> Iterable[bytes]:
-        """The answer to whoever was not told the same on this board; a stranger may not be at `address`."""
-        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-        question = self._paths.get(path) or self._question(path)
-        if question is None or method not in ("GET", "HEAD"):
-            return self._framework(environ, start_response)
-        visitors = self._visitors
+        self, environ: "WSGIEnvironment", texts: Texts, sheet: Sheet | None, address: str
+    ) -> tuple[Told, int] | None:
+        """What is told to whoever was not told the same before, and what to count it as; None where it is the
+        framework's to answer. A stranger may not be at `address`.
+        """
+        sheet = sheet or _sheet(texts, environ["PATH_INFO"])
+        if sheet is None or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return None
+        kept = sheet.told  # before the visitors: who forgets them then forgets what is kept of an old one
+        visitors, board = self._visitors, texts.board
         if address not in visitors.numbers:
             address = visitors.address(environ)
-        if texts.board.hosts(address) or (environ.get("QUERY_STRING") and not texts.board.nobody_drains):
-            return self._framework(environ, start_response)
-        sheet = texts.sheets.of(question)
+        if board.hosts(address) or (environ.get("QUERY_STRING") and not board.nobody_drains):
+            return None
         told, outcome = self._tell(visitors, texts, sheet, address)
         if outcome is Outcome.TOLD:
-            texts.sheets.keep(path, sheet, address, told)
-        body = texts.body(told)
-        start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, self._state])
-        self._count(_NEAREST, outcome, time.perf_counter() - began)
-        return [body] if method == "GET" else []
+            kept[address] = told
+        return told, outcome
 
     def _tell(self, visitors: Visitors, texts: Texts, sheet: Sheet, address: str) -> tuple[Told, Outcome]:
         """What an address is told, and what to count it as."""
@@ -119,20 +113,6 @@ class FastPath:
         if known is None:
             self._backend.lookup.note(address, texts.board, answers.plan, order)
         return answers.told(texts, order), askers.outcome if order else Outcome.EMPTY
-
-    def _question(self, path: str) -> Question | None:
-        """What a path asks for; None where it is not ours to answer."""
-        found = PATH.fullmatch(path)
-        if not found:
-            return None
-        count = DEFAULT_COUNT if found[2] is None else min(int(found[2]), MOST)
-        service, types = SERVICES[found[1]]
-        question = self._questions.setdefault(
-            (found[1], count), Question(Wanted(service, types, ipv4=True), count)
-        )
-        if len(self._paths) < MOST_PATHS:
-            self._paths[path] = question
-        return question
 
     def _renew(self, now: float) -> None:
         """Notice what time has changed."""
@@ -164,3 +144,13 @@ class FastPath:
             self._forget_visitors()
             if self.remembered > MOST_BYTES / 2:
                 self._texts = Texts(self._backend.lookup, self._keeper.current.board)
+
+
+def _sheet(texts: Texts, path: str) -> Sheet | None:
+    """The sheet for what a path asks for; None where it is not ours to answer."""
+    found = PATH.fullmatch(path)
+    if not found:
+        return None
+    count = DEFAULT_COUNT if found[2] is None else min(int(found[2]), MOST)
+    service, types = SERVICES[found[1]]
+    return texts.sheets.at(path, Question(Wanted(service, types, ipv4=True), count))

@@ -40,7 +40,7 @@ class Askers:
 
 
 class Visitors:
-    """The addresses that have asked, as `number of the askers * SPOTS + spot`; `size` in bytes, about.
+    """The addresses that have asked, as `number of the askers * SPOTS + spot`.
 
     Only plain texts of addresses are kept, so nobody can fill the memory with what he says of himself.
     """
@@ -55,7 +55,11 @@ class Visitors:
         self.askers: list[Askers] = []
         self.proxies: set[str] = set()
         """Addresses of trusted proxies that have asked, or that somebody was forwarded from."""
-        self.size = 0
+
+    @property
+    def size(self) -> int:
+        """What they take (bytes), about."""
+        return VISITOR_BYTES * len(self.numbers) + SEAT_BYTES * len(self._found)
 
     def address(self, environ: "WSGIEnvironment") -> str:
         """Whose address the request comes from."""
@@ -71,7 +75,6 @@ class Visitors:
         """The number of an address that asks for the first time."""
         number = self._number(address) * SPOTS + spot(address)
         self.numbers[address] = number
-        self.size += VISITOR_BYTES
         return number
 
     def _number(self, address: str) -> int:
@@ -90,5 +93,4 @@ class Visitors:
             if place not in self._seats:
                 self.askers.append(Askers(requester))
                 self._seats[place] = len(self.askers) - 1
-            self.size += SEAT_BYTES
             return self._seats[place]

@@ -12,21 +12,20 @@ import pytest
 from shoal_common.heartbeat import AgentState, CacheType, Heartbeat, Upstream
 from shoal_server.intake.embedded import EmbeddedIntake
 from testbed.origin import Origin
-from testbed.ports import accepts
 from testbed.process import ROOT, Service, wait_until
 from testbed.squid import Squid
 from testbed.varnish import Purpose, Varnish
 from tests.agent.namespaces import Namespace, why_not
 from tests.agent.support import SquidOfWorkers
 from tests.agent.test_network import AgentThere, Heard
-from tests.agent.there import SquidThere
+from tests.agent.there import SquidThere, There
 from tests.conftest import need
 
 NOBODY = 65534
 S = TypeVar("S", bound=Service)
 
 
-class VarnishThere(Varnish):
+class VarnishThere(There, Varnish):
     """A Varnish on another machine."""
 
     def __init__(
@@ -35,13 +34,6 @@ class VarnishThere(Varnish):
         super().__init__(directory, backend, purpose, port=port)
         self.address = "0.0.0.0"
         self._namespace = namespace
-
-    def command(self) -> list[str]:
-        return self._namespace.command(*super().command())
-
-    def is_ready(self) -> bool:
-        with self._namespace.inside():
-            return accepts("127.0.0.1", self.port)
 
 
 class WorkersThere(SquidThere, SquidOfWorkers):

@@ -72,6 +72,13 @@ def test_old_clients_count_as_many_caches_as_there_are(caches: list[ListedCache]
 
 @PROPERTY
 @given(ANSWERS)
+def test_the_text_is_the_one_that_deployed_servers_write(caches: list[ListedCache]) -> None:
+    text = encode(caches).decode()
+    assert json.dumps(json.loads(text)) == text
+
+
+@PROPERTY
+@given(ANSWERS)
 def test_every_watched_key_stands_once_in_each_entry_and_nowhere_else(caches: list[ListedCache]) -> None:
     reader = OldReader(encode(caches).decode())
     assert {key: len(hits) for key, hits in reader.hits.items()} == dict.fromkeys(SCALARS, len(caches))

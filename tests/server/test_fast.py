@@ -12,7 +12,7 @@ import pytest
 from shoal_common.heartbeat import AgentState, CacheType, Upstream
 from shoal_server.classic import RankBy
 from shoal_server.squid import Place, Reach, Squid, Verification
-from shoal_server.web import fast
+from shoal_server.web import answers, fast
 from shoal_server.web.counts import Kind
 from shoal_server.web.fast import FastPath
 from tests.fakes import GENEVA, NOW, VICTORIA, squid
@@ -150,6 +150,13 @@ def test_an_address_that_becomes_a_squids_is_seen_at_once(both: Both) -> None:
     both.agree("/nearest", "203.0.113.9")
 
 
+def test_a_neighbour_whose_address_becomes_a_squids_makes_it_local_to_nobody_else(both: Both) -> None:
+    both.agree("/nearest/50", "203.0.113.8")
+    both.site.show([squid(public_ip="203.0.113.8", private_ip="10.0.0.9", hostname="new")])
+    for last in range(2, 200, 3):
+        both.agree("/nearest/50", f"203.0.113.{last}")
+
+
 def test_what_a_worker_uses_matters_only_while_a_squid_drains(both: Both) -> None:
     both.agree("/nearest?keep=192.0.2.1:3128", "203.0.113.9")
     assert both.passed == 0
@@ -223,13 +230,13 @@ def test_the_lookups_are_counted(both: Both) -> None:
 def test_what_is_remembered_is_bounded(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "STATE_SECONDS", 0.0)
     monkeypatch.setattr(fast, "MOST_BYTES", 30_000)
-    monkeypatch.setattr(fast, "MOST_PATHS", 3)
+    monkeypatch.setattr(answers, "MOST_PATHS", 3)
     largest = 0
     for number in range(200):
         both.agree(f"/nearest/{number % 9}", f"203.0.113.{number}")
         largest = max(largest, both.fast.remembered)
     assert 15_000 < largest < 60_000
-    assert len(both.fast._paths) <= 3
+    assert len(both.fast._texts.sheets.by_path) <= 3
 
 
 def test_nothing_that_a_stranger_says_of_himself_is_remembered() -> None:

@@ -43,6 +43,12 @@ def ledger_of(*squids: Listed) -> Ledger:
     return ledger
 
 
+def four_places() -> Ledger:
+    """A squid at each; GENEVA's is number 2."""
+    places = VICTORIA, NEAR_VICTORIA, GENEVA, PARIS
+    return ledger_of(*(squid(number, place) for number, place in enumerate(places)))
+
+
 def plan(board: Board, place: Place, count: int = 1) -> Plan:
     return board.plan(Seat(place), Wanted(), count)
 
@@ -116,8 +122,7 @@ def test_a_plan_is_made_anew_when_a_squid_leaves() -> None:
 
 
 def test_plans_that_tell_a_squid_of_another_weight_are_made_anew_and_no_others() -> None:
-    places = VICTORIA, NEAR_VICTORIA, GENEVA, PARIS
-    ledger = ledger_of(*(squid(number, place) for number, place in enumerate(places)))
+    ledger = four_places()
     board = ledger.board()
     here, there = plan(board, VICTORIA), plan(board, GENEVA)
     ledger.put(squid(2, GENEVA, age=30.0))
@@ -127,8 +132,7 @@ def test_plans_that_tell_a_squid_of_another_weight_are_made_anew_and_no_others()
 
 
 def test_plans_that_tell_a_crowded_place_are_made_anew_and_no_others() -> None:
-    places = VICTORIA, NEAR_VICTORIA, GENEVA, PARIS
-    ledger = ledger_of(*(squid(number, place) for number, place in enumerate(places)))
+    ledger = four_places()
     board = ledger.board()
     here, there = plan(board, VICTORIA), plan(board, GENEVA)
     ledger.put(squid(2, GENEVA, takes=0.5))
@@ -138,8 +142,7 @@ def test_plans_that_tell_a_crowded_place_are_made_anew_and_no_others() -> None:
 
 
 def test_plans_that_tell_a_place_where_many_boot_are_made_anew_and_no_others() -> None:
-    places = VICTORIA, NEAR_VICTORIA, GENEVA, PARIS
-    ledger, surge = ledger_of(*(squid(number, place) for number, place in enumerate(places))), Booting(0.0)
+    ledger, surge = four_places(), Booting(0.0)
     board = ledger.board(surge)
     here, (crowded, *_) = plan(board, VICTORIA), plan(board, GENEVA).domains
     for part in (0.5, 0.3):

@@ -7,8 +7,8 @@ import pytest
 
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import AgentState
-from shoal_server.registry import LOAD_SMOOTHING_SECONDS, EventKind, Past, Registry
-from shoal_server.squid import LivenessRules, Reach, Verification, squid_id
+from shoal_server.registry import LOAD_SMOOTHING_SECONDS, EventKind, Registry
+from shoal_server.squid import LivenessRules, Past, Reach, Verification, squid_id
 from tests.fakes import GOOD, NOW, FlakyStore, beat
 
 ID = "192.0.2.1:3128"
