@@ -76,30 +76,35 @@ def encode(caches: Sequence[ListedCache]) -> bytes:
 
 def entry_text(cache: ListedCache) -> bytes:
     """One entry of the legacy text, without its key."""
-    end = b"}" if cache.distance is None else distance_text(cache.distance)
-    return entry_start(cache) + end
+    return entry_own(cache) + entry_shared(cache)
 
 
-def entry_start(cache: ListedCache) -> bytes:
-    """An entry up to the distance, which comes last and is the only part that depends on who asks.
+def entry_own(cache: ListedCache) -> bytes:
+    """The beginning of an entry: what no other squid says.
 
-    Written out, since `json.dumps` takes three times as long, and a server writes thousands of them.
+    Written out, as the rest is, since `json.dumps` takes three times as long, and a server writes thousands.
     """
-    places = _geo_text(tuple(map(cache.geo.get, GEO_KEYS)))
     return (
         f'{{"created": {cache.created!r}, "last_active": {cache.last_active!r}, '
         f'"hostname": {_quoted(_legacy_host(cache))}, "squid_port": {cache.port}, '
         f'"public_ip": {_or_null(cache.public_ip)}, "private_ip": {_or_null(cache.private_ip)}, '
-        f'"external_ip": {_or_null(cache.external_ip)}, "geo_data": {places}, "load": {cache.load!r}, '
-        f'"verified": {_BOOLEAN[cache.verified]}, "global_access": {_BOOLEAN[cache.global_access]}, '
-        f'"max_load": {round(cache.max_load)}, "local": {"true" if cache.local else "null"}, '
-        f'"cache_type": "{cache.cache_type.value}", "upstream": "{cache.upstream.value}"'
+        f'"external_ip": {_or_null(cache.external_ip)}, "load": {cache.load!r}'
     ).encode()
 
 
-def distance_text(distance: float) -> bytes:
-    """The end of an entry, with the distance in effective kilometres."""
-    return f', "distance": {float.__repr__(round(float(distance), 2))}}}'.encode()  # as JSON has it
+def entry_shared(cache: ListedCache) -> bytes:
+    """The end of an entry: what squids of one kind and place have in common for whoever is told of them.
+
+    The distance comes last, in effective kilometres.
+    """
+    places = _geo_text(tuple(map(cache.geo.get, GEO_KEYS)))
+    distance = "" if cache.distance is None else f', "distance": {_decimal(round(cache.distance, 2))}'
+    return (
+        f', "geo_data": {places}, '
+        f'"verified": {_BOOLEAN[cache.verified]}, "global_access": {_BOOLEAN[cache.global_access]}, '
+        f'"max_load": {round(cache.max_load)}, "local": {"true" if cache.local else "null"}, '
+        f'"cache_type": "{cache.cache_type.value}", "upstream": "{cache.upstream.value}"{distance}}}'
+    ).encode()
 
 
 def joined(entries: Sequence[bytes]) -> bytes:
@@ -110,6 +115,10 @@ def joined(entries: Sequence[bytes]) -> bytes:
 
 
 _BOOLEAN = {True: "true", False: "false"}
+
+
+def _decimal(number: float) -> str:
+    return float.__repr__(float(number))  # as JSON has it, whatever kind of float it is
 
 
 def _or_null(text: str | None) -> str:

@@ -1,15 +1,17 @@
-"""The text of an answer, from parts that are worked out once: what a squid says, how far it is, who is first.
+"""The text of an answer, joined from pieces that are worked out once and serve many answers.
 
-Most of an entry is the same whoever is told it; only its end, the distance, depends on the place of the
-requester, and only the order on the requester himself.
+An entry begins with what no other squid says, the same whoever is told of it; it ends with what squids of
+one kind and place have in common for those who sit in one place: the distance above all. Only which pieces
+they are, and in which order, depends on the requester himself.
 """
 
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from shoal_common.listing import distance_text, entry_start, joined
+from shoal_common.listing import entry_own, entry_shared
 from shoal_server.board import Board
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import Requester
@@ -19,15 +21,16 @@ from shoal_server.web.legacy import listed_cache
 from shoal_server.web.orders import Orders
 
 MOST_PATHS = 1000
-ANSWERS_BYTES, PLACE_BYTES, FORM_BYTES, TEXT_BYTES, TOLD_BYTES = 2000, 50, 400, 640, 350
+ANSWERS_BYTES, PLACE_BYTES, OWN_BYTES, END_BYTES, TOLD_BYTES = 2000, 50, 270, 550, 240
 """What one of them takes, with its share of the tables that hold it and (a place) of the plan."""
 _UNKNOWN: Any = None
+_FIRST, _NULL, _NOTHING = range(3)
+_ENDS = (b'{"0": ', b"null", b"")
+"""What answers begin with, or consist of: two pieces at least. They stand before the ends of entries."""
+_ALL_KEYS = range(1 << 40)
 
 Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
-Told = tuple[bytes, Pick]
-"""The text without the beginnings of its entries, and what picks these from `Texts.starts`."""
-_End = tuple[bytes, bool, Place | None, Owner]
-"""With what its key is the identity of, so that nothing else gets it."""
+"""Picks the pieces of an answer from all of them, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +50,24 @@ class Sheet:
 
     def __init__(self, question: Question) -> None:
         self.question = question
-        self.told: dict[str, Told] = {}
+        self.told: dict[str, Pick] = {}
         self.answers: dict[Seat, Answers] = {}
 
 
 class Sheets:
     """What was answered, as long as boards tell everybody the same squids in the same order.
 
-    `by_path` are those that were asked for by a path. `worked_out` is what all takes but what addresses were
-    told (bytes), about.
+    `by_path` are those that were asked for by a path. `ends` are the pieces that are no row's own, from the
+    number `first_end` on; there are two for each row before. `worked_out` is what all takes but what
+    addresses were told (bytes), about.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int) -> None:
         self.by_path: dict[str, Sheet] = {}
         self._by_question: dict[Question, Sheet] = {}
+        self.first_end = 2 * rows
+        self.ends = list(_ENDS)
+        self._adding = threading.Lock()
         self.worked_out = 0
 
     @property
@@ -79,6 +86,13 @@ class Sheets:
             self.by_path[path] = sheet
         return sheet
 
+    def add_end(self, text: bytes) -> int:
+        """A piece that ends an entry; returns its number."""
+        with self._adding:
+            self.ends.append(text)
+            self.worked_out += END_BYTES
+            return self.first_end + len(self.ends) - 1
+
     def forget_told(self) -> None:
         """Forget what each address was told: by far the most of it all."""
         for sheet in self._all():
@@ -89,22 +103,26 @@ class Sheets:
 
 
 class Texts:
-    """All that is worked out on one board: its sheets, and the beginnings of its squids' entries.
+    """All that is worked out on one board: its sheets, and the pieces of which answers are joined.
 
     Of the board before is taken over what holds still. `size` is in bytes, about.
     """
 
+    UNKNOWN_PIECE = (TypeError, IndexError)
+    """What joining pieces raises if one is not known yet: rarer, and cheaper, than to look each time."""
+
     def __init__(self, lookup: Lookup, board: Board, before: "Texts | None" = None) -> None:
         self.lookup = lookup
         self.board = board
-        self.starts: list[bytes] = [_UNKNOWN] * (2 * len(board.listed))
-        """The beginning of each row's entry, as it is told elsewhere and as it is told to its own site."""
-        self._keys = range(len(self.starts))
-        self._started = 0
         self.before = before
         self.holds = before is not None and board.tells_like(before.board)
         """Whether all that was told before is told still, but for what the squids say of themselves."""
-        self.sheets: Sheets = before.sheets if before and self.holds else Sheets()
+        rows = len(board.listed)
+        self.sheets: Sheets = before.sheets if before and self.holds else Sheets(rows)
+        self.pieces: list[bytes] = [_UNKNOWN] * (2 * rows) + self.sheets.ends
+        """Each row's own as it is told elsewhere and as it is told to its own site; then the sheets' ends."""
+        self._adding = threading.Lock()
+        self._own = 0
         if before:
             before.before = None
             if not self.holds:
@@ -112,15 +130,17 @@ class Texts:
 
     @property
     def size(self) -> int:
-        return self.sheets.size + TEXT_BYTES * self._started
+        return self.sheets.size + OWN_BYTES * self._own
 
-    def body(self, told: Told) -> bytes:
+    def body(self, pick: Pick) -> bytes:
         """The text of an answer."""
-        form, pick = told
         try:
-            return form % pick(self.starts)
-        except TypeError:  # one of them is not known yet: rarer, and cheaper, than to look each time
-            return form % tuple(map(self._start, pick(self._keys)))
+            return b"".join(pick(self.pieces))
+        except (
+            TypeError,
+            IndexError,
+        ):  # one is not known here yet: rarer, and cheaper, than to look each time
+            return b"".join(map(self._piece, pick(_ALL_KEYS)))
 
     def answers(self, sheet: Sheet, requester: Requester) -> "Answers":
         """The answers for all who are answered like the requester, whose address must be no squid's."""
@@ -131,30 +151,46 @@ class Texts:
             answers = sheet.answers[place] = Answers(self, requester, sheet.question, place, before)
         return answers
 
-    def _start(self, key: int) -> bytes:
-        """The beginning of a row's entry, up to the distance."""
-        start = self.starts[key]
-        if start is _UNKNOWN:
+    def _piece(self, key: int) -> bytes:
+        if key >= len(self.pieces):
+            with self._adding:
+                self.pieces += self.sheets.ends[len(self.pieces) - self.sheets.first_end :]
+        piece = self.pieces[key]
+        if piece is _UNKNOWN:
             row, local = divmod(key, 2)
-            start = self._kept(row, key)
-            if start is _UNKNOWN:
-                start = entry_start(listed_cache(self.board.listed[row], local=bool(local)))
-            self.starts[key] = start
-            self._started += 1
-        return start
+            piece = self._kept(row, key)
+            if piece is _UNKNOWN:
+                piece = entry_own(listed_cache(self.board.listed[row], local=bool(local)))
+            self.pieces[key] = piece
+            self._own += 1
+        return piece
 
     def _kept(self, row: int, key: int) -> bytes:
         before = self.before
         if before is None or row >= len(before.board.listed):
             return _UNKNOWN  # type: ignore[no-any-return]
         same = before.board.listed.packed[row] is self.board.listed.packed[row]
-        return before.starts[key] if same else _UNKNOWN
+        return before.pieces[key] if same else _UNKNOWN
+
+
+@dataclass(slots=True)
+class _Alike:
+    """Squids whose entries end alike for those who sit in one place: how, and whether they are on their site.
+
+    `numbers` are the pieces by what follows, the number of the next entry. It keeps what its key is the
+    identity of, so that nothing else gets that.
+    """
+
+    end: bytes
+    local: bool
+    where: tuple[Place | None, Owner]
+    numbers: dict[int, int] = field(default_factory=dict)
 
 
 class Answers:
     """The answers to one question for those who sit in one place."""
 
-    __slots__ = ("_alike", "_ends", "_forms", "_keys", "_requester", "_sheets", "orders", "plan")
+    __slots__ = ("_alike", "_kinds", "_own", "_requester", "_sheets", "orders", "plan")
 
     def __init__(
         self, texts: Texts, requester: Requester, question: Question, place: Seat, before: "Answers | None"
@@ -162,10 +198,10 @@ class Answers:
         self._sheets = texts.sheets
         self._requester = requester
         self.plan = plan = texts.board.plan(place, question.wanted, question.count)
-        self._ends: list[bytes] = [_UNKNOWN] * len(plan.rows)
-        self._keys: list[int] = [_UNKNOWN] * len(plan.rows)
-        self._alike: dict[tuple[int, int, int, bool], _End] = {}
-        self._forms: dict[tuple[bytes, ...], bytes] = {}
+        self._alike: list[_Alike] = [_UNKNOWN] * len(plan.rows)
+        self._own: list[int] = [_UNKNOWN] * len(plan.rows)
+        """The pieces with which entries begin, by place: one object each for all who are told."""
+        self._kinds: dict[tuple[int, int, int, bytes, bool], _Alike] = {}
         self.orders: Orders = (
             before.orders if before and plan.alike(before.plan) else Orders(plan, question.count)
         )
@@ -178,35 +214,36 @@ class Answers:
         self._sheets.worked_out += self.orders.size - before
         return order
 
-    def told(self, texts: Texts, order: Sequence[int]) -> Told:
+    def told(self, texts: Texts, order: Sequence[int]) -> Pick:
         """What is told for an order."""
-        for place in order:
-            if self._keys[place] is _UNKNOWN:
-                self._ends[place], local = self._end(texts, place)
-                self._keys[place] = 2 * self.plan.rows[place] + local
-        ends = tuple([self._ends[place] for place in order])
-        return self._forms.get(ends) or self._form(ends), _picker([self._keys[place] for place in order])
+        first = self._sheets.first_end
+        if not order:
+            return itemgetter(first + _NULL, first + _NOTHING)
+        keys = [first + _FIRST]
+        for number, place in enumerate(order, 1):
+            alike = self._alike[place]
+            if alike is _UNKNOWN:
+                alike = self._look(texts, place)
+            following = number if number < len(order) else 0
+            keys += self._own[place], alike.numbers.get(following) or self._end(alike, following)
+        return itemgetter(*keys)
 
-    def _form(self, ends: tuple[bytes, ...]) -> bytes:
-        form = self._forms[ends] = joined([b"%b" + end for end in ends])
-        self._sheets.worked_out += FORM_BYTES
-        return form
+    def _end(self, alike: _Alike, following: int) -> int:
+        text = alike.end + (b', "%d": ' % following if following else b"}")
+        return alike.numbers.setdefault(following, self._sheets.add_end(text))
 
-    def _end(self, texts: Texts, place: int) -> tuple[bytes, bool]:
-        """The end of an entry, and whether it is of a squid on the requester's own site."""
+    def _look(self, texts: Texts, place: int) -> _Alike:
+        """How the entry at a place of the plan ends, and what it begins with."""
         board, plan = texts.board, self.plan
         row = plan.rows[place]
         packed = board.listed.packed[row]
-        key = board.bunch(row), id(packed.place), id(packed.owner), place >= plan.first_late
-        known = self._alike.get(key)
-        if known is None:
+        late = place >= plan.first_late
+        key = board.bunch(row), id(packed.place), id(packed.owner), packed.kind, late
+        alike = self._kinds.get(key)
+        if alike is None:
             one = texts.lookup.terms(self._requester, board, plan, place)
-            known = self._alike[key] = distance_text(one.effective_km), one.local, packed.place, packed.owner
-        return known[:2]
-
-
-def _picker(keys: Sequence[int]) -> Pick:
-    """What picks these of a sequence, as a tuple."""
-    if len(keys) > 1:
-        return itemgetter(*keys)
-    return lambda starts: tuple([starts[key] for key in keys])
+            end = entry_shared(listed_cache(one.listed, local=one.local, ranked=one))
+            alike = self._kinds[key] = _Alike(end, one.local, (packed.place, packed.owner))
+        self._own[place] = 2 * row + alike.local
+        self._alike[place] = alike
+        return alike

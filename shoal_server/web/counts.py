@@ -6,8 +6,8 @@ one in many millions.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
-from enum import IntEnum
+from collections.abc import Collection, Mapping
+from enum import Enum
 
 from shoal_server.reports import Lookups
 
@@ -18,7 +18,7 @@ BOUNDS = (
 """Upper ends of the buckets of the latency histogram (s); above the last there is one more."""
 
 
-class Kind(IntEnum):
+class Kind(Enum):
     """What was asked: `/nearest` and its kin, `/all`, `/api/v1/nearest`, `/wpad.dat`."""
 
     NEAREST = 0
@@ -27,7 +27,7 @@ class Kind(IntEnum):
     WPAD = 3
 
 
-class Outcome(IntEnum):
+class Outcome(Enum):
     """What came of it: squids, none, squids for an asker whose place is not known, a refusal, a defect."""
 
     TOLD = 0
@@ -37,43 +37,61 @@ class Outcome(IntEnum):
     FAILED = 4
 
 
-_OUTCOMES = len(Outcome)
-_BUCKETS = len(BOUNDS) + 1
+class Tally:
+    """How many lookups of one kind had one outcome, and how long they took (s).
+
+    `late` are those that took longer than the first of BOUNDS, by bucket: few do.
+    """
+
+    __slots__ = ("late", "number", "seconds")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.seconds = 0.0
+        self.late = [0] * (len(BOUNDS) + 1)
+
+    def add(self, seconds: float) -> None:
+        """One more, which took so long."""
+        self.number += 1
+        self.seconds += seconds
+        if seconds > BOUNDS[0]:
+            self.late[bisect_left(BOUNDS, seconds)] += 1
 
 
 class LookupCounts:
     """The lookups of this process since it began."""
 
-    __slots__ = ("_buckets", "_outcomes", "_seconds")
-
     def __init__(self) -> None:
-        self._outcomes = [0] * (len(Kind) * _OUTCOMES)
-        self._buckets = [0] * (len(Kind) * _BUCKETS)
-        self._seconds = [0.0] * len(Kind)
+        self._tallies = {kind: {outcome: Tally() for outcome in Outcome} for kind in Kind}
 
-    def count(self, kind: int, outcome: int, seconds: float) -> None:
-        """Note one lookup that took `seconds`; `kind` is a Kind, `outcome` an Outcome."""
-        self._outcomes[kind * _OUTCOMES + outcome] += 1
-        self._buckets[kind * _BUCKETS + bisect_left(BOUNDS, seconds)] += 1
-        self._seconds[kind] += seconds
+    def of(self, kind: Kind, outcome: Outcome) -> Tally:
+        """The count of one kind and outcome."""
+        return self._tallies[kind][outcome]
+
+    def count(self, kind: Kind, outcome: Outcome, seconds: float) -> None:
+        """Note one lookup that took `seconds`."""
+        self._tallies[kind][outcome].add(seconds)
 
     def lookups(self) -> Lookups:
         """What has been counted so far, for a report."""
         return Lookups(
-            outcomes={kind.name.lower(): self._of(kind) for kind in Kind},
-            buckets={kind.name.lower(): self._latencies(kind) for kind in Kind},
-            seconds={kind.name.lower(): self._seconds[kind] for kind in Kind},
+            outcomes={
+                kind.name.lower(): {outcome.name.lower(): tally.number for outcome, tally in tallies.items()}
+                for kind, tallies in self._tallies.items()
+            },
+            buckets={kind.name.lower(): _latencies(self._tallies[kind].values()) for kind in Kind},
+            seconds={
+                kind.name.lower(): sum(tally.seconds for tally in tallies.values())
+                for kind, tallies in self._tallies.items()
+            },
         )
 
-    def _of(self, kind: Kind) -> Mapping[str, int]:
-        first = kind * _OUTCOMES
-        return {outcome.name.lower(): self._outcomes[first + outcome] for outcome in Outcome}
 
-    def _latencies(self, kind: Kind) -> Mapping[str, int]:
-        """How many took so long or less, by the upper end of each bucket."""
-        first, total = kind * _BUCKETS, 0
-        found: dict[str, int] = {}
-        for place, bound in enumerate((*map(str, BOUNDS), "+Inf")):
-            total += self._buckets[first + place]
-            found[bound] = total
-        return found
+def _latencies(tallies: Collection[Tally]) -> Mapping[str, int]:
+    """How many took so long or less, by the upper end of each bucket."""
+    total = sum(tally.number - sum(tally.late) for tally in tallies)
+    found: dict[str, int] = {}
+    for place, bound in enumerate((*map(str, BOUNDS), "+Inf")):
+        total += sum(tally.late[place] for tally in tallies)
+        found[bound] = total
+    return found

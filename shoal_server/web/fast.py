@@ -5,8 +5,8 @@ several times what an answer does. So the plain form of these questions is answe
 worked out before; everything else, and every doubt, goes on to the framework, which gives the same text.
 
 What is remembered: of each address who is answered like it (`visitors.py`), and for each question the plan,
-the texts, the orders, and of what parts an address was told last (`answers.py`). A new board takes over what
-holds still. When all of it has grown to MOST_BYTES it is forgotten, and begins anew.
+the orders, the pieces of texts, and which of them an address was told last (`answers.py`). A new board takes
+over what holds still. When all of it has grown to MOST_BYTES it is forgotten, and begins anew.
 """
 
 import re
@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shoal_server.rendezvous import SPOTS
+from shoal_server.rendezvous import spot
 from shoal_server.seat import Wanted
-from shoal_server.web.answers import Question, Sheet, Texts, Told
+from shoal_server.web.answers import Pick, Question, Sheet, Texts
 from shoal_server.web.backend import Backend
 from shoal_server.web.counts import Kind, Outcome
 from shoal_server.web.legacy import DEFAULT_COUNT, MOST, SERVICES
@@ -35,7 +35,6 @@ VISITOR_SECONDS = 600.0
 come back every 10 to 30 minutes."""
 _JSON = ("Content-Type", "application/json")
 _KM = ("X-Shoal-Distance", "km")
-_NEAREST, _TOLD = int(Kind.NEAREST), int(Outcome.TOLD)  # an IntEnum's arithmetic is slow
 
 
 class FastPath:
@@ -45,7 +44,7 @@ class FastPath:
         self._framework = framework
         self._backend = backend
         self._keeper = backend.keeper
-        self._count = backend.counts.count
+        self._count = backend.counts.of(Kind.NEAREST, Outcome.TOLD).add
         self._changing = threading.Lock()
         self._generation, self._visitors_until = -1, 0.0
         self._state, self._until = ("X-Shoal-State", ""), 0.0
@@ -62,54 +61,54 @@ class FastPath:
         address: str = environ["REMOTE_ADDR"]
         if address in self._visitors.proxies:
             address = environ.get("HTTP_X_FORWARDED_FOR") or address
-        method, outcome = environ["REQUEST_METHOD"], _TOLD
         sheet = texts.sheets.by_path.get(environ["PATH_INFO"])
-        told = sheet.told.get(address) if sheet else None
-        if told is None or method != "GET" or environ.get("QUERY_STRING"):
-            thought = self._think(environ, texts, sheet, address)
-            if thought is None:
-                return self._framework(environ, start_response)
-            told, outcome = thought
-        body = texts.body(told)
-        start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, self._state])
-        self._count(_NEAREST, outcome, time.perf_counter() - began)
-        return [body] if method == "GET" else []
+        pick = sheet.told.get(address) if sheet else None
+        if pick is None or environ["REQUEST_METHOD"] != "GET" or environ.get("QUERY_STRING"):
+            return self._answer(environ, start_response, texts, address)
+        try:
+            body = b"".join(pick(texts.pieces))
+        except texts.UNKNOWN_PIECE:
+            body = texts.body(pick)
+        start_response("200 OK", [_JSON, _KM, self._state])  # any server tells the length of a single block
+        self._count(time.perf_counter() - began)
+        return [body]
 
     @property
     def remembered(self) -> int:
         """How much (bytes), about."""
         return self._visitors.size + self._texts.size
 
-    def _think(
-        self, environ: "WSGIEnvironment", texts: Texts, sheet: Sheet | None, address: str
-    ) -> tuple[Told, int] | None:
-        """What is told to whoever was not told the same before, and what to count it as; None where it is the
-        framework's to answer. A stranger may not be at `address`.
-        """
-        sheet = sheet or _sheet(texts, environ["PATH_INFO"])
-        if sheet is None or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return None
+    def _answer(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse", texts: Texts, address: str
+    ) -> Iterable[bytes]:
+        """What is not answered by what the address was told before. A stranger may not be at `address`."""
+        began, method = time.perf_counter(), environ["REQUEST_METHOD"]
+        sheet = texts.sheets.by_path.get(environ["PATH_INFO"]) or _sheet(texts, environ["PATH_INFO"])
+        if sheet is None or method not in ("GET", "HEAD"):
+            return self._framework(environ, start_response)
         kept = sheet.told  # before the visitors: who forgets them then forgets what is kept of an old one
         visitors, board = self._visitors, texts.board
-        if address not in visitors.numbers:
+        if address not in visitors.among:
             address = visitors.address(environ)
         if board.hosts(address) or (environ.get("QUERY_STRING") and not board.nobody_drains):
-            return None
-        told, outcome = self._tell(visitors, texts, sheet, address)
+            return self._framework(environ, start_response)
+        pick, outcome = self._tell(visitors, texts, sheet, address)
         if outcome is Outcome.TOLD:
-            kept[address] = told
-        return told, outcome
+            kept[address] = pick
+        body = texts.body(pick)
+        start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, self._state])
+        self._backend.counts.count(Kind.NEAREST, outcome, time.perf_counter() - began)
+        return [body] if method == "GET" else []
 
-    def _tell(self, visitors: Visitors, texts: Texts, sheet: Sheet, address: str) -> tuple[Told, Outcome]:
+    def _tell(self, visitors: Visitors, texts: Texts, sheet: Sheet, address: str) -> tuple[Pick, Outcome]:
         """What an address is told, and what to count it as."""
-        known = visitors.numbers.get(address)
-        number = visitors.welcome(address) if known is None else known
-        askers, spot = visitors.askers[number // SPOTS], number % SPOTS
+        known = visitors.among.get(address)
+        askers = known or visitors.welcome(address)
         answers = askers.answers.get(sheet)
         if answers is None:
             asker = replace(askers.requester, address=address)  # that of the first may be a squid's by now
             answers = askers.answers[sheet] = texts.answers(sheet, asker)
-        order = answers.order(spot)
+        order = answers.order(spot(address))
         if known is None:
             self._backend.lookup.note(address, texts.board, answers.plan, order)
         return answers.told(texts, order), askers.outcome if order else Outcome.EMPTY
@@ -131,8 +130,7 @@ class FastPath:
             if self._texts.board is not board:
                 self._texts = Texts(self._backend.lookup, board, self._texts)
                 if not self._texts.holds:
-                    for askers in self._visitors.askers:
-                        askers.answers = {}
+                    self._visitors.forget_answers()
             return self._texts
 
     def _forget_visitors(self) -> None:

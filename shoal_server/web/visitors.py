@@ -1,7 +1,7 @@
-"""Who asks: for each address one whole number, which tells who is answered like it, and its own spot.
+"""Who asks: for each address, who else is answered like it.
 
 Thousands of workers ask from a few hundred places, and each comes back for days. So an address is looked up
-once, and what is kept of it is small: its text and a number.
+once, and what is kept of it is small: its text.
 """
 
 import threading
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import Requester
-from shoal_server.rendezvous import SPOTS, spot
 from shoal_server.squid import Owner, Place, is_site_local
 from shoal_server.web.backend import asker, is_trusted
 from shoal_server.web.counts import Outcome
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from shoal_server.seat import Seat
     from shoal_server.web.answers import Answers, Sheet
 
-VISITOR_BYTES = 200
+VISITOR_BYTES = 150
 SEAT_BYTES = 1500
 
 
@@ -40,7 +39,7 @@ class Askers:
 
 
 class Visitors:
-    """The addresses that have asked, as `number of the askers * SPOTS + spot`.
+    """The addresses that have asked, and with whom they are answered alike (`among`).
 
     Only plain texts of addresses are kept, so nobody can fill the memory with what he says of himself.
     """
@@ -48,18 +47,17 @@ class Visitors:
     def __init__(self, lookup: Lookup, trusted: Sequence[str]) -> None:
         self._lookup = lookup
         self._trusted = tuple(trusted)
-        self._seats: dict[Seat, int] = {}
-        self._found: dict[tuple[int, int, bool], tuple[int, Place | None, Owner]] = {}
+        self._seats: dict[Seat, Askers] = {}
+        self._found: dict[tuple[int, int, bool], tuple[Askers, Place | None, Owner]] = {}
         self._adding = threading.Lock()
-        self.numbers: dict[str, int] = {}
-        self.askers: list[Askers] = []
+        self.among: dict[str, Askers] = {}
         self.proxies: set[str] = set()
         """Addresses of trusted proxies that have asked, or that somebody was forwarded from."""
 
     @property
     def size(self) -> int:
         """What they take (bytes), about."""
-        return VISITOR_BYTES * len(self.numbers) + SEAT_BYTES * len(self._found)
+        return VISITOR_BYTES * len(self.among) + SEAT_BYTES * len(self._found)
 
     def address(self, environ: "WSGIEnvironment") -> str:
         """Whose address the request comes from."""
@@ -71,26 +69,24 @@ class Visitors:
             self.proxies.add(address)
         return address
 
-    def welcome(self, address: str) -> int:
-        """The number of an address that asks for the first time."""
-        number = self._number(address) * SPOTS + spot(address)
-        self.numbers[address] = number
-        return number
-
-    def _number(self, address: str) -> int:
+    def welcome(self, address: str) -> Askers:
+        """With whom an address is answered alike that asks for the first time."""
         place, owner = self._lookup.find(address)
         # Equal answers are mostly one object, which is found sooner by its identity than by its contents.
         key = id(place), id(owner), is_site_local(address)
         known = self._found.get(key)
         if known is None:
-            known = self._found[key] = self._placed(address), place, owner
-        return known[0]
+            known = self._found[key] = self._seated(address), place, owner
+        askers = self.among[address] = known[0]
+        return askers
 
-    def _placed(self, address: str) -> int:
+    def forget_answers(self) -> None:
+        """Those of a board that is no more."""
+        for askers in list(self._seats.values()):
+            askers.answers = {}
+
+    def _seated(self, address: str) -> Askers:
         requester = self._lookup.requester(address)
         place = seat(requester)
         with self._adding:
-            if place not in self._seats:
-                self.askers.append(Askers(requester))
-                self._seats[place] = len(self.askers) - 1
-            return self._seats[place]
+            return self._seats.get(place) or self._seats.setdefault(place, Askers(requester))

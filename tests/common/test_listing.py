@@ -170,9 +170,10 @@ def test_the_answer_has_the_legacy_shape_to_the_letter() -> None:
     assert encode([CACHE]) == (
         b'{"0": {"created": 1700000000.11, "last_active": 1700000031.5, "hostname": "sq1.example.org", '
         b'"squid_port": 3128, "public_ip": "206.12.48.10", "private_ip": null, "external_ip": null, '
+        b'"load": 12.5, '
         b'"geo_data": {"city": "Victoria", "region_code": null, "time_zone": null, "metro_code": null, '
         b'"latitude": 48.4329, "longitude": -123.3693, "postal_code": null, "country_code": "CA", '
-        b'"country_name": null, "continent": "NA"}, "load": 12.5, "verified": true, "global_access": true, '
+        b'"country_name": null, "continent": "NA"}, "verified": true, "global_access": true, '
         b'"max_load": 122000, "local": null, "cache_type": "squid", "upstream": "both", "distance": 0.01}}'
     )
 

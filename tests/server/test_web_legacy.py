@@ -131,9 +131,10 @@ def test_a_squid_is_told_in_the_legacy_shape_to_the_letter() -> None:
     assert site.get("/nearest").data == (
         b'{"0": {"created": 1700000000.0, "last_active": 1700000000.0, "hostname": "sq1.example.org", '
         b'"squid_port": 3128, "public_ip": "192.0.2.1", "private_ip": null, "external_ip": null, '
+        b'"load": 0.0, '
         b'"geo_data": {"city": "Victoria", "region_code": null, "time_zone": null, "metro_code": null, '
         b'"latitude": 48.46, "longitude": -123.31, "postal_code": null, "country_code": "CA", '
-        b'"country_name": "Canada", "continent": null}, "load": 0.0, "verified": true, '
+        b'"country_name": "Canada", "continent": null}, "verified": true, '
         b'"global_access": true, "max_load": 122000, "local": true, "cache_type": "squid", '
         b'"upstream": "both", "distance": 0.0}}'
     )
