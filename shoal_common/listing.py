@@ -85,10 +85,10 @@ def entry_own(cache: ListedCache) -> bytes:
     Written out, as the rest is, since `json.dumps` takes three times as long, and a server writes thousands.
     """
     return (
-        f'{{"created": {cache.created!r}, "last_active": {cache.last_active!r}, '
+        f'{{"created": {_decimal(cache.created)}, "last_active": {_decimal(cache.last_active)}, '
         f'"hostname": {_quoted(_legacy_host(cache))}, "squid_port": {cache.port}, '
         f'"public_ip": {_or_null(cache.public_ip)}, "private_ip": {_or_null(cache.private_ip)}, '
-        f'"external_ip": {_or_null(cache.external_ip)}, "load": {cache.load!r}'
+        f'"external_ip": {_or_null(cache.external_ip)}, "load": {_decimal(cache.load)}'
     ).encode()
 
 
@@ -98,7 +98,7 @@ def entry_shared(cache: ListedCache) -> bytes:
     The distance comes last, in effective kilometres.
     """
     places = _geo_text(tuple(map(cache.geo.get, GEO_KEYS)))
-    distance = "" if cache.distance is None else f', "distance": {_decimal(round(cache.distance, 2))}'
+    distance = "" if cache.distance is None else f', "distance": {_decimal(cache.distance)}'
     return (
         f', "geo_data": {places}, '
         f'"verified": {_BOOLEAN[cache.verified]}, "global_access": {_BOOLEAN[cache.global_access]}, '
@@ -118,7 +118,8 @@ _BOOLEAN = {True: "true", False: "false"}
 
 
 def _decimal(number: float) -> str:
-    return float.__repr__(float(number))  # as JSON has it, whatever kind of float it is
+    """To two places, as JSON has it, whatever kind of float it is."""
+    return float.__repr__(round(float(number), 2))
 
 
 def _or_null(text: str | None) -> str:

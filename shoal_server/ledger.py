@@ -36,6 +36,7 @@ from shoal_server.ranking import doubt_km, failure_domain, objection, tier_km, u
 from shoal_server.rendezvous import seed
 from shoal_server.squid import Listed, Owner, Place, Reach, Squid, public_address
 from shoal_server.surge import Surge
+from shoal_server.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from shoal_server.plans import Plans
@@ -67,7 +68,7 @@ class Ledger:
         self._clear()
 
     def _clear(self) -> None:
-        self._rows: dict[str, int] = {}
+        self._rows = Whereabouts()
         self._packed: list[Packed] = []
         self._new: list[tuple[Any, ...]] = []
         """The last rows, which are not in the columns yet: many are written at once, a column each."""
@@ -90,7 +91,7 @@ class Ledger:
         return Roster(tuple(self._packed))
 
     def __contains__(self, squid_id: str) -> bool:
-        return squid_id in self._rows
+        return self._rows.get(squid_id) is not None
 
     def row(self, squid_id: str) -> int | None:
         """Where a squid is until one is removed."""
@@ -121,7 +122,7 @@ class Ledger:
 
     def remove(self, squid_id: str) -> None:
         """A squid that is gone; the last row takes its place."""
-        row = self._rows.pop(squid_id, None)
+        row = self._rows.pop(squid_id)
         if row is None:
             return
         self._write_new()
@@ -131,7 +132,7 @@ class Ledger:
         if row < len(self._packed):
             self._due.add(row)
             self._packed[row] = last
-            self._rows[last.squid.id] = row
+            self._rows.put(last.squid.id, row)
             self._writable(COLUMNS)
             for column in self._columns.values():
                 column[row] = column[len(self._packed)]
@@ -153,7 +154,8 @@ class Ledger:
             self._bunches = bunched(columns, self._codes, self._rank_by)
         draining = {
             endpoint: row
-            for row in map(self._rows.__getitem__, self._draining)
+            for row in map(self._rows.get, self._draining)
+            if row is not None
             for endpoint in self._packed[row].squid.endpoints
         }
         lately = self._surging(columns, surge, steady) if surge else None
@@ -181,7 +183,8 @@ class Ledger:
         kind = self._kind(squid, packed)
         values = self._row(squid_id, squid, packed, kind)
         if row is None:
-            row = self._rows[squid_id] = len(self._packed)
+            row = len(self._packed)
+            self._rows.put(squid_id, row)
             self._packed.append(packed)
             self._new.append(values)
             if len(self._new) == MOST_NEW:

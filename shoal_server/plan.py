@@ -60,14 +60,13 @@ class Plan:
         doors: Mapping[int, Door],
     ) -> None:
         parts = [*groups, away] if away else groups
-        self.rows, self.domains = array("i"), array("i")
-        self.numbers: list[int] = []
+        self.rows, self.domains, self.numbers = array("i"), array("i"), array("i")
         made = []
         for number, part in enumerate(parts):
             made.append(_Group(len(self.rows), part.equals, part.among))
             self.rows += part.rows
             self.domains += part.domains
-            self.numbers += [number] * len(part.rows)
+            self.numbers.extend([number] * len(part.rows))
         self.away = made.pop() if away else None
         self.groups = tuple(made)
         self.is_small = all(part.equals.size < MANY for part in parts)
@@ -86,7 +85,7 @@ class Plan:
         crowded = [place for place, domain in enumerate(self.domains) if domain in self.doors]
         self.late = {place: self.first_late + late for late, place in enumerate(crowded)}
         self.rows.extend([self.rows[place] for place in crowded])
-        self.numbers += [number] * len(crowded)
+        self.numbers.extend([number] * len(crowded))
         self.domains.extend([self.domains[place] for place in crowded])
 
     def told(self, spot: int, count: int) -> list[int]:

@@ -45,6 +45,7 @@ def run(directory: Path) -> Iterator[Figure]:
             began = time.monotonic()
             with servers.shoal(redis.url, known) as (url, pid):
                 cold = time.monotonic() - began
+                print(f"  {largest_mb(pid):.0f} MB before anybody has asked")
                 _once(url, workers)
                 at[size] = compare(directory, url, workers)
                 memory = largest_mb(pid)
@@ -133,8 +134,10 @@ def _load(url: str, crowd: load.Crowd) -> load.Load:
 
 
 def largest_mb(pid: int) -> float:
-    """Resident memory of the largest process under `pid`: the worker."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    own = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    """Memory of the largest process under `pid`, the worker: its proportional set size (PSS), in which what
+    several processes share, code of libraries above all, counts once among them.
+    """
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    own = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return max([own * 1024 / 1e6, *(largest_mb(int(child)) for child in children)])

@@ -24,9 +24,9 @@ MOST_PATHS = 1000
 ANSWERS_BYTES, PLACE_BYTES, OWN_BYTES, END_BYTES, TOLD_BYTES = 2000, 50, 270, 550, 240
 """What one of them takes, with its share of the tables that hold it and (a place) of the plan."""
 _UNKNOWN: Any = None
-_FIRST, _NULL, _NOTHING = range(3)
+_BEGIN, _NULL, _NOTHING = range(3)
 _ENDS = (b'{"0": ', b"null", b"")
-"""What answers begin with, or consist of: two pieces at least. They stand before the ends of entries."""
+"""The first of the ends. An answer has two pieces at least, so that picking them makes a tuple."""
 _ALL_KEYS = range(1 << 40)
 
 Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
@@ -66,6 +66,8 @@ class Sheets:
         self.by_path: dict[str, Sheet] = {}
         self._by_question: dict[Question, Sheet] = {}
         self.first_end = 2 * rows
+        self.begin, self.null = self.first_end + _BEGIN, (self.first_end + _NULL, self.first_end + _NOTHING)
+        """What every answer begins with, or consists of where there is no squid."""
         self.ends = list(_ENDS)
         self._adding = threading.Lock()
         self.worked_out = 0
@@ -161,8 +163,12 @@ class Texts:
             piece = self._kept(row, key)
             if piece is _UNKNOWN:
                 piece = entry_own(listed_cache(self.board.listed[row], local=bool(local)))
+            other = self.pieces[key ^ 1]
+            if other == piece:  # it has no inside address: one object serves for both
+                piece = other
+            else:
+                self._own += 1
             self.pieces[key] = piece
-            self._own += 1
         return piece
 
     def _kept(self, row: int, key: int) -> bytes:
@@ -216,10 +222,9 @@ class Answers:
 
     def told(self, texts: Texts, order: Sequence[int]) -> Pick:
         """What is told for an order."""
-        first = self._sheets.first_end
         if not order:
-            return itemgetter(first + _NULL, first + _NOTHING)
-        keys = [first + _FIRST]
+            return itemgetter(*self._sheets.null)
+        keys = [self._sheets.begin]
         for number, place in enumerate(order, 1):
             alike = self._alike[place]
             if alike is _UNKNOWN:

@@ -4,6 +4,7 @@ A site's workers mostly have neighbouring addresses, which fall on neighbouring 
 worked out at once when some of them have asked; where groups are large, that would cost no less.
 """
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from shoal_server.rendezvous import SPOTS
 BLOCK = 64
 PATIENCE = 6
 """A block costs about as much as so many spots one by one."""
-BLOCK_BYTES, SPOT_BYTES = 500, 250
+BLOCK_BYTES, SPOT_BYTES = 500, 180
 
 
 class Orders:
@@ -30,7 +31,7 @@ class Orders:
         self._asked = bytearray(SPOTS // BLOCK)
         """How often each block was asked for, as long as it is not worked out."""
         self._blocks: dict[int, npt.NDArray[np.unsignedinteger[Any]]] = {}
-        self._spots: dict[int, list[int]] = {}
+        self._spots: dict[int, array[int]] = {}
         self.size = 0
 
     def of(self, spot: int) -> Sequence[int]:
@@ -47,7 +48,7 @@ class Orders:
         return order
 
     def _single(self, spot: int) -> Sequence[int]:
-        order = self._spots[spot] = self._plan.told(spot, self._count)
+        order = self._spots[spot] = array("i", self._plan.told(spot, self._count))
         self.size += SPOT_BYTES
         return order
 
