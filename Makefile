@@ -51,6 +51,7 @@ lint: $(VENV)/.stamp-test
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.stamp-test
+	@tools/install-services wrk
 	$(BIN)/python -m benchmarks
 
 $(VENV)/.stamp-policy: setup.cfg pyproject.toml

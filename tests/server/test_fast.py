@@ -1,6 +1,7 @@
 """What is answered in front of the framework is what the framework would answer."""
 
 import gc
+import json
 import random
 import weakref
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ import pytest
 
 from shoal_common.heartbeat import AgentState, CacheType, Upstream
 from shoal_server.classic import RankBy
+from shoal_server.lookup import SQUIDS
+from shoal_server.seat import Wanted
 from shoal_server.squid import Place, Reach, Squid, Verification
 from shoal_server.web import answers, fast
 from shoal_server.web.counts import Kind
@@ -267,3 +270,29 @@ def test_no_more_than_two_boards_are_kept_alive(both: Both) -> None:
     both.agree("/nearest", "203.0.113.9")
     gc.collect()
     assert [board() is None for board in boards] == [True, True, True, False]
+
+
+def test_what_is_worked_out_on_one_board_serves_the_next_that_tells_the_same(both: Both) -> None:
+    both.agree("/nearest", "203.0.113.9")
+    before = both.fast._texts
+    fresh = [replace(one, load=77.0, beat=replace(one.beat, load=77.0)) for one in both.site.store.squids()]
+    both.site.store.put(fresh, [], [])
+    both.site.keeper.refresh(NOW + 60)
+    both.agree("/nearest", "203.0.113.9")
+    after = both.fast._texts
+    assert after.sheets is before.sheets
+    sheet = before.sheets.of(answers.Question(Wanted(types=SQUIDS, ipv4=True), 3))
+    late = before.answers(sheet, both.site.backend.lookup.requester("203.0.113.8"))
+    pick = late.told(before, late.order(5))
+    assert b'"load": 77.0' in after.body(pick)
+    assert json.loads(after.body(pick)).keys() == {"0", "1", "2"}
+
+
+def test_a_squid_without_an_inside_address_has_one_text_for_all(both: Both) -> None:
+    for last in range(60):
+        both.agree("/nearest/50", f"203.0.113.{last}")
+    texts = both.fast._texts
+    own = texts.pieces[: texts.sheets.first_end]
+    told_both_ways = [pair for pair in zip(own[::2], own[1::2], strict=True) if all(pair)]
+    assert len(told_both_ways) == 8
+    assert all(elsewhere is at_home for elsewhere, at_home in told_both_ways)
