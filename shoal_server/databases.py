@@ -3,6 +3,7 @@
 A file is mapped into memory and stays so until its object is gone: replace it by renaming.
 """
 
+import re
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ ATTRIBUTIONS = {
     "dbip": "IP Geolocation by DB-IP, https://db-ip.com",
 }
 """What has to be shown where answers are (GeoLite2's end user licence; DB-IP Lite: CC-BY 4.0)."""
+_MARK = re.compile("|".join(ATTRIBUTIONS))
 
 T = TypeVar("T")
 _NOT_KNOWN_YET = object()
@@ -47,9 +49,14 @@ class Database(Generic[T]):
 
     @property
     def attribution(self) -> str | None:
-        """What its licence demands to be shown, as far as its name tells whose it is."""
-        name = f"{self.kind} {self.path.name}".lower().replace("-", "")
-        return next((text for mark, text in ATTRIBUTIONS.items() if mark in name), None)
+        """What its licence demands to be shown, as far as its type, else its file's name, tells whose it is.
+
+        `(compat=GeoLite2-ASN)` in a type is the schema that it keeps to, and says nothing of its maker.
+        """
+        own = self.kind.partition("(")[0]
+        names = (name.lower().replace("-", "") for name in (own, self.path.name))
+        found = next(filter(None, map(_MARK.search, names)), None)
+        return ATTRIBUTIONS[found[0]] if found else None
 
     def at(self, number: int, text: str) -> T:
         """What it says of an address, given as `prefixes.parsed` gives it.

@@ -599,6 +599,24 @@ def test_the_databases_in_use_are_attributed_and_dated(opened: Open, tmp_path: P
     assert geoip.built == min(epochs)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "maker"),
+    [
+        ("DBIP-ASN-Lite (compat=GeoLite2-ASN)", "asn.mmdb", "DB-IP"),
+        ("DBIP-ASN-Lite (compat=GeoLite2-ASN)", "GeoLite2-ASN.mmdb", "DB-IP"),
+        ("GeoLite2-ASN", "dbip-asn-lite.mmdb", "MaxMind"),
+        ("Our-ASN", "dbip-asn-lite.mmdb", "DB-IP"),
+        ("Our-ASN (compat=GeoLite2-ASN)", "asn.mmdb", None),
+    ],
+)
+def test_a_database_is_attributed_to_its_maker_and_not_to_whom_it_is_compatible_with(
+    opened: Open, tmp_path: Path, kind: str, name: str, maker: str | None
+) -> None:
+    base = write(tmp_path / name, {"192.0.2.0/24": {"autonomous_system_number": 16}}, kind)
+    found = [one for text in opened(base).attributions for one in ("DB-IP", "MaxMind") if one in text]
+    assert found == ([maker] if maker else [])
+
+
 def maxminddb_epoch(path: Path) -> int:
     with maxminddb.open_database(path) as reader:
         return reader.metadata().build_epoch
