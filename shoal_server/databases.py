@@ -15,8 +15,9 @@ from shoal_common.errors import SettingsError
 from shoal_server import georecords
 from shoal_server.squid import UNKNOWN_OWNER, Owner, Place
 
-OWNER_KINDS = ("asn", "isp", "domain")
-PLACE_KINDS = ("city", "enterprise")
+PLACES = "City"
+KINDS = {"city": PLACES, "enterprise": PLACES, "asn": "ASN", "isp": "ISP", "domain": "Domain"}
+"""What a type is recognised by, and which kind it is of: the first that is in it counts."""
 SAMPLE = 10_000
 """So many of its records are looked at for one that says something before a database is refused."""
 MOST_REMEMBERED = 65_536
@@ -124,25 +125,53 @@ class OwnerDatabase(Database[Owner]):
         self.check(georecords.geoip2_owner)
 
 
-def open_database(path: Path) -> CityDatabase | OwnerDatabase:
-    """Raises SettingsError when the file is missing, broken, or a database of another kind."""
+AnyDatabase = CityDatabase | OwnerDatabase
+
+
+def open_database(path: Path, wanted: str | None = None) -> AnyDatabase:
+    """Raises SettingsError when the file is missing, broken, or of no kind of use, or not of the `wanted`."""
     try:
         reader = maxminddb.open_database(path)
     except (OSError, maxminddb.InvalidDatabaseError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).replace(f" ({path})", "")
         raise SettingsError([f"{path}: {reason}"]) from None
     try:
-        return _by_kind(path, reader)
+        return _by_kind(path, reader, wanted)
     except SettingsError:
         reader.close()
         raise
 
 
-def _by_kind(path: Path, reader: maxminddb.Reader) -> CityDatabase | OwnerDatabase:
-    kind = reader.metadata().database_type
-    if any(word in kind.lower() for word in PLACE_KINDS):
-        return CityDatabase(path, reader)
-    if any(word in kind.lower() for word in OWNER_KINDS):
-        return OwnerDatabase(path, reader)
-    wanted = "a City, ASN, ISP or Domain database is needed"
-    raise SettingsError([f"{path}: a database of type {kind}; {wanted}"])
+def kind_of(database_type: str) -> str | None:
+    """City, ASN, ISP or Domain; None for a type that is of no use here."""
+    return next((kind for word, kind in KINDS.items() if word in database_type.lower()), None)
+
+
+def _by_kind(path: Path, reader: maxminddb.Reader, wanted: str | None) -> AnyDatabase:
+    called = reader.metadata().database_type
+    kind = kind_of(called)
+    if kind is None:
+        needed = "a City, ASN, ISP or Domain database is needed"
+        raise SettingsError([f"{path}: a database of type {called}; {needed}"])
+    if wanted not in (None, kind):
+        raise SettingsError(
+            [f"{path}: it was a database of kind {wanted}, and is one of kind {kind} ({called})"]
+        )
+    return CityDatabase(path, reader) if kind == PLACES else OwnerDatabase(path, reader)
+
+
+class Reopened:
+    """Opens files that may be replaced. Each stays of the kind that it was of when it was first opened.
+
+    Whoever puts an ASN database where the City database was has mistaken the name: with it all places
+    would be gone.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[Path, str | None] = {}
+
+    def open(self, path: Path) -> AnyDatabase:
+        """Raises SettingsError as `open_database` does."""
+        base = open_database(path, self._kinds.get(path))
+        self._kinds[path] = kind_of(base.kind)
+        return base

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from shoal_common.errors import SettingsError
-from shoal_server.databases import CityDatabase, OwnerDatabase, open_database
+from shoal_server.databases import CityDatabase, OwnerDatabase, Reopened
 from shoal_server.followed import Followed
 from shoal_server.georecords import shared_owner
 from shoal_server.locations import Location, LocationTable
@@ -62,7 +62,7 @@ class GeoIP:
         """Raises SettingsError with the mistakes of every file."""
         self._domains = domains
         mistakes: list[str] = []
-        self._databases = _followed(databases, open_database, mistakes)
+        self._databases = _followed(databases, Reopened().open, mistakes)
         self._tables = _followed([table] if table else [], LocationTable.read, mistakes)
         self._networks = _followed(networks, read_networks, mistakes)
         if mistakes:

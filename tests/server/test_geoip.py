@@ -583,6 +583,57 @@ def test_of_several_files_the_broken_one_stays_as_it_was_and_the_others_are_take
     assert all(path.exists() for path in paths)
 
 
+OWNERS: Records = {"192.0.2.0/24": {"autonomous_system_number": 16, "isp": "BCnet", "domain": "uvic.ca"}}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "was", "is_"),
+    [
+        ("GeoLite2-City", "GeoLite2-ASN", "City", "ASN"),
+        ("city ipv4 database", "GeoIP2-ISP", "City", "ISP"),
+        ("GeoLite2-ASN", "GeoLite2-City", "ASN", "City"),
+        ("GeoLite2-ASN", "GeoIP2-Domain", "ASN", "Domain"),
+    ],
+)
+def test_a_database_that_is_replaced_by_one_of_another_kind_stays_in_use(
+    opened: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, first: str, then: str, was: str, is_: str
+) -> None:
+    def put(kind: str) -> Path:
+        records = MAXMIND if "city" in kind.lower() else OWNERS
+        return write(tmp_path / "new", records, kind).replace(tmp_path / "a.mmdb")
+
+    path = put(first)
+    geoip = opened(path)
+    before = geoip.find("192.0.2.7")
+    put(then)
+    for _ in range(2):
+        geoip.follow()
+    assert geoip.find("192.0.2.7") == before != (None, Owner())
+    assert geoip.generation == 0
+    (record,) = caplog.records
+    said = f"{path}: it was a database of kind {was}, and is one of kind {is_} ({then})"
+    assert (record.levelname, record.getMessage()) == (
+        "WARNING",
+        f"{said}; what was read before stays in use",
+    )
+    assert opened(path).built  # at a start any kind will do
+    put(first)
+    geoip.follow()
+    assert geoip.generation == 1
+
+
+def test_a_city_database_of_one_schema_may_take_the_place_of_one_of_the_other(
+    opened: Open, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.mmdb", DBIP, "city ipv4 database", version=4)
+    geoip = opened(path)
+    for kind in ("GeoLite2-City", "GeoIP2-Enterprise", "DBIP-City-Lite"):
+        write(tmp_path / "new", {"192.0.2.0/24": AT}, kind).replace(path)
+        before = geoip.generation
+        geoip.follow()
+        assert (geoip.locate("192.0.2.7"), geoip.generation) == (Place(1.5, 2.5), before + 1)
+
+
 # --- what is in use ---------------------------------------------------------------------------------
 
 
