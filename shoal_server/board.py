@@ -175,6 +175,9 @@ class Board:
             seen.update(here)
             found += sum(sizes)
             room += sum(size for domain, size in zip(here, sizes, strict=True) if domain not in doors)
+        metered = bunches.terms.metered(seat)
+        if metered is not None and groups and not metered[groups[0]].any():
+            effective[metered] = np.inf  # a second failure domain is not worth money while free ones will do
         return self._made(bunches, groups, self._away(effective, columns, seen))
 
     def _made(self, bunches: Bunches, groups: Sequence[Rows], away: Rows | None = None) -> Plan:

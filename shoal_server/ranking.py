@@ -22,14 +22,15 @@ from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid, is_site_local, metered
 
 EARTH_RADIUS_KM = 6371.0
-CROWDED_KM = 50_000.0
+CROWDED_KM = 200_000.0
 """A squid that has no room for a requester comes after all that have, metered ones too. Short of that its
 load says nothing: workers come back every 10 to 30 minutes, so whoever sorts squids by differences of load
 sends all of them to and fro."""
 DOUBT_KM = 20_000.0
 """A squid that could not be checked comes after all that could."""
-METERED_KM = 25_000.0
-"""More than the globe's half and a busy squid: no metered path while a free one has room."""
+METERED_KM = 100_000.0
+"""No metered path while a free one has room: more than half the globe, the lowest tier, a doubt and by the
+classic formula a full load cost together, and by more than a group is wide."""
 TIER_KM = 1_000.0
 """What each tier of the location table is worth."""
 SLOW_START = ((60.0, 0.1), (180.0, 0.25), (600.0, 0.5))

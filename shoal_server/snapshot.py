@@ -15,6 +15,7 @@ from typing import Protocol
 from shoal_common.errors import Unavailable
 from shoal_server.board import Board
 from shoal_server.classic import RankBy
+from shoal_server.georecords import shared_owner
 from shoal_server.ledger import Ledger
 from shoal_server.packed import Kept, Packed, Roster
 from shoal_server.registry import Changes, Mark, Registry
@@ -176,16 +177,32 @@ class SnapshotKeeper:
             self.current = Snapshot(self._ledger.roster, now, board)
 
     def _located(self, squid: Kept) -> Packed:
-        """The operator may have placed either address; the outer one is the better key to a database."""
+        """The operator may have placed any of its addresses, and his word counts; of what databases say, that
+        of the outer address.
+        """
         beat = squid.beat
         addresses = (public_address(beat), beat.ipv6, beat.private_ip)
         found = [self._locator.find(address, beat.hostname) for address in addresses if address]
-        return Packed.of(squid, next((place for place, _ in found if place), None), found[0][1])
+        known = [(place, owner) for place, owner in found if place]
+        if not known:
+            return Packed.of(squid, None, found[0][1])
+        place, owner = next((one for one in known if one[0].site), known[0])
+        return Packed.of(squid, place, _joined(found[0][1], owner))
 
 
 def _lost(before: Mark, after: Mark) -> bool:
     """Whether the store has forgotten: restarted empty, or a replica that lagged behind took over."""
     return after.life != before.life or after.count < before.count
+
+
+def _joined(outer: Owner, placed: Owner) -> Owner:
+    """The owner of the outer address, in the region and networks of the one by which a squid was placed."""
+    if placed is outer or not (placed.region or placed.networks - outer.networks):
+        return outer
+    both = outer.completed(placed)
+    return shared_owner(
+        both.asn, both.organisation, both.domain, placed.region or both.region, both.networks, both.metered
+    )
 
 
 def _still(squid: Kept, before: Packed) -> Packed | None:

@@ -113,6 +113,10 @@ class Terms:
             own = code(seat.address)
             yield Relation.LAN, np.flatnonzero((columns["outside"] == own) | (columns["inside"] == own))
 
+    def metered(self, seat: Seat) -> Flags | None:
+        """Which rows it costs money to use from a seat; None where there can be none."""
+        return self._metered(list(self.ties(seat))) if self._any_metered else None
+
     def open(self, ties: Ties) -> Flags:
         """Which rows are no secret."""
         flags = self.columns["flags"]
@@ -161,9 +165,12 @@ class Terms:
             distance = np.where(known, km[rows], np.float32(ASSUMED_KM[tie]))
             effective[rows] = distance + own[rows] + np.float32(network_km[tie])
         if self._any_metered:
-            pays = columns["metered"].copy()
-            for tie, rows in ties:
-                if tie is not Relation.ORGANISATION:
-                    pays[rows] = False
-            effective[pays] += np.float32(METERED_KM)
+            effective[self._metered(ties)] += np.float32(METERED_KM)
         return effective
+
+    def _metered(self, ties: Ties) -> Flags:
+        metered: Flags = self.columns["metered"].copy()
+        for tie, rows in ties:
+            if tie is not Relation.ORGANISATION:
+                metered[rows] = False
+        return metered

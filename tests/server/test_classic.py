@@ -188,3 +188,8 @@ def test_a_server_that_is_set_to_it_tells_by_it() -> None:
     assert [(one.squid.id, one.group) for one in best] == [(far.id, 0), (near.id, 1)]
     assert [one.load_km for one in best] == [0.0, pytest.approx(0.9 * FULL_KM)]
     assert not any(one.crowded for one in best)
+
+
+def test_a_busy_free_squid_at_the_end_of_the_world_comes_before_a_metered_one() -> None:
+    metered = replace(by(1, Place(48.5, -123.4)), owner=Owner(region="aws us-east-1", metered=True))
+    assert order(VISITOR, metered, by(2, Place(-48.46, 56.69), load=122_000.0)) == ["2", "1"]

@@ -64,8 +64,10 @@ def rank(
     ]
 
 
-def order(requester: Requester, squids: list[Listed], policy: Policy = POLICY) -> list[str | None]:
-    return [one.squid.public_address for one in rank(requester, squids, policy)]
+def order(
+    requester: Requester, squids: list[Listed], policy: Policy = POLICY, count: int = 100
+) -> list[str | None]:
+    return [one.squid.public_address for one in rank(requester, squids, policy, count)]
 
 
 def workers(count: int) -> list[Requester]:
@@ -328,6 +330,31 @@ def test_no_metered_path_is_taken_while_a_free_one_has_room() -> None:
     near = replace(by("192.0.2.1", NEARBY), owner=METERED)
     far = by("192.0.2.2", MELBOURNE, load=90_000.0)
     assert order(VISITOR, [near, far]) == ["192.0.2.2", "192.0.2.1"]
+
+
+def test_the_farthest_and_least_wanted_free_squid_comes_before_and_in_no_group_with_a_metered_one() -> None:
+    near = replace(by("192.0.2.1", NEARBY), owner=METERED)
+    lowest = replace(MELBOURNE, site="depot", tier=9)
+    free = [by("192.0.2.2", lowest), listed(lowest, UNJUDGED, public_ip="192.0.2.3")]
+    for last in range(1, 40):
+        found = rank(replace(VISITOR, address=f"203.0.113.{last}"), [near, *free])
+        assert [one.squid.address for one in found] == ["192.0.2.2", "192.0.2.3", "192.0.2.1"]
+        assert len({one.group for one in found}) == 3
+
+
+def test_a_second_failure_domain_is_not_worth_money_while_free_squids_will_do() -> None:
+    site = [by(f"192.0.2.{number}", GENEVA) for number in range(2, 8)]
+    metered = replace(by("192.0.2.1", NEARBY), owner=METERED)
+    assert len(order(VISITOR, [metered, *site], count=3)) == 3
+    assert "192.0.2.1" not in order(VISITOR, [metered, *site], count=3)
+    free = by("192.0.2.9", MELBOURNE)
+    assert order(VISITOR, [metered, free, *site], count=3)[-1] == "192.0.2.9"
+
+
+def test_whoever_pays_for_all_squids_is_told_two_failure_domains_all_the_same() -> None:
+    site = [replace(by(f"192.0.2.{number}", GENEVA), owner=METERED) for number in range(2, 8)]
+    other = replace(by("192.0.2.1", MELBOURNE), owner=METERED)
+    assert order(VISITOR, [other, *site], count=3)[-1] == "192.0.2.1"
 
 
 def test_a_metered_squid_is_taken_when_the_free_one_is_saturated() -> None:

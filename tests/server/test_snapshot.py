@@ -136,6 +136,25 @@ def test_a_squid_is_placed_by_the_first_of_its_addresses_that_is_known(
     assert (place.site if place else None) == site
 
 
+SEATTLE = Place(47.6, -122.3, city="Seattle")
+
+
+def test_what_the_operator_says_of_an_inside_address_counts_more_than_what_a_database_does_of_the_outer(
+    registry: Registry,
+) -> None:
+    places = Places({"192.0.2.1": SEATTLE, "10.0.0.1": VICTORIA})
+    places.owners = {
+        "192.0.2.1": Owner(16, "BCnet", region="aws us-west-2"),
+        "10.0.0.1": Owner(region="campus", networks=frozenset({"CANARIE"})),
+    }
+    keeper = keeper_of(registry, places)
+    registry.hear([beat(public_ip="192.0.2.1", private_ip="10.0.0.1")], NOW)
+    keeper.refresh(NOW)
+    found = keeper.current.listed[0]
+    assert found.place == VICTORIA
+    assert found.owner == Owner(16, "BCnet", region="campus", networks=frozenset({"CANARIE"}))
+
+
 class Counting(Places):
     """Counts how often it was asked."""
 
