@@ -22,6 +22,8 @@ HIGHEST_TIER = 9
 MOST_SHARED = 65_536
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,63}")
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+ -]{0,127}")
+_DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 shared_place = lru_cache(MOST_SHARED)(Place)
 """The one object for all addresses that are in the same place."""
@@ -137,18 +139,22 @@ def _key(text: str) -> Span | str:
 def _site(text: str) -> str:
     if not text:
         raise ValueError("a name is needed")
-    return text
+    return _shown(text)
 
 
 def _optional(text: str) -> str | None:
-    return text or None
+    return _shown(text) or None
+
+
+def _shown(text: str) -> str:
+    """`text` if it is of one line that can be shown; ValueError otherwise."""
+    if _UNSHOWN.search(text):
+        raise ValueError(f"{text!r} holds a control character or a line's end")
+    return text
 
 
 def _degrees(most: float, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = float(text) if _DECIMAL.fullmatch(text) else math.nan
     if not -most <= value <= most:
         raise ValueError(f"{text!r} is not a number from -{most:g} to {most:g}")
     return value

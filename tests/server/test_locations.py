@@ -170,6 +170,38 @@ def test_every_mistake_is_told_by_line_and_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["1_0", "٤٥", "\uff14\uff15", "inf", "nan", "0x1", "1,5", ".", "1e", "--1", "1 0"]
+)
+@pytest.mark.parametrize("column", ["latitude", "longitude"])
+def test_what_is_no_decimal_number_of_ascii_digits_is_no_latitude(
+    tmp_path: Path, column: str, text: str
+) -> None:
+    cells = {"latitude": "1", "longitude": "2"} | {column: f'"{text}"'}
+    row = f"10.0.0.0/8,site,{cells['latitude']},{cells['longitude']}\n"
+    (found,) = mistakes(tmp_path, "network,site,latitude,longitude\n" + row)
+    assert found.startswith(f"line 2: {column}: {text!r} is not a number from -")
+
+
+@pytest.mark.parametrize("text", ["46.25", "-46.25", "+46.25", "46", "46.", ".5", "4.625e1", "4625E-2"])
+def test_a_latitude_is_read_in_every_form_that_programs_write(tmp_path: Path, text: str) -> None:
+    location = at(read(tmp_path, f"network,site,latitude,longitude\n10.0.0.0/8,a,{text},2\n"), "10.0.0.1")
+    assert location
+    assert location.place.latitude == float(text)
+
+
+@pytest.mark.parametrize("character", ["\0", "\n", "\r", "\t", "\x1b", "\x7f", "\x85", "\u2028"])
+@pytest.mark.parametrize("column", ["site", "city", "country_code"])
+def test_a_control_character_in_a_name_is_told_by_line_and_column(
+    tmp_path: Path, column: str, character: str
+) -> None:
+    cells = {"site": "a", "city": "b", "country_code": "CA"} | {column: f'"a{character}b"'}
+    text = f"network,latitude,longitude,{','.join(cells)}\n10.0.0.0/8,1,2,{','.join(cells.values())}\n"
+    (found,) = mistakes(tmp_path, text)
+    line = 3 if character in "\r\n" else 2  # where the row ends
+    assert found == f"line {line}: {column}: {f'a{character}b'!r} holds a control character or a line's end"
+
+
+@pytest.mark.parametrize(
     ("content", "found"),
     [
         (b"", ["the header line: lacks network, site, latitude, longitude"]),
