@@ -5,6 +5,7 @@ A name that reverse DNS gives is believed only if it leads back to the address (
 suffix list leaves of it: `vm7.cloud.uvic.ca` and `www.uvic.ca` are both `uvic.ca`.
 """
 
+import ipaddress
 import logging
 import queue
 import threading
@@ -18,6 +19,7 @@ import dns.resolver
 import dns.reversename
 from publicsuffixlist import PublicSuffixList
 
+from shoal_common.errors import SettingsError
 from shoal_common.hosts import HostPort, is_host_name
 
 KNOWN_SECONDS = 24 * 3600.0
@@ -41,6 +43,8 @@ class ReverseDomains:
     """
 
     def __init__(self, name_servers: Sequence[HostPort] = ()) -> None:
+        """Raises SettingsError for a name server that is not told by its address."""
+        _check_addresses(name_servers)
         self._name_servers = name_servers
         self._known: OrderedDict[str, _Entry] = OrderedDict()
         self._waiting: queue.Queue[str] = queue.Queue(MOST_WAITING)
@@ -94,6 +98,21 @@ class ReverseDomains:
             resolver.nameserver_ports = {place.host: place.port for place in self._name_servers}
         resolver.lifetime = ANSWER_SECONDS
         return resolver
+
+
+def _check_addresses(name_servers: Sequence[HostPort]) -> None:
+    """Raises SettingsError with each that is a host name: whom to ask for names has to be known without."""
+    named = [place for place in name_servers if not _is_address(place.host)]
+    if named:
+        raise SettingsError([f"[geo] name_servers: {place} is no IP address and port" for place in named])
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _confirmed_name(resolver: dns.resolver.Resolver, address: str) -> str | None:

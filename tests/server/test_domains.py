@@ -12,6 +12,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from shoal_common.errors import SettingsError
 from shoal_common.hosts import HostPort
 from shoal_server.domains import MOST_WAITING, ReverseDomains
 from testbed.process import wait_until
@@ -132,3 +133,19 @@ def test_a_known_domain_is_not_asked_for_again(domains: ReverseDomains, server: 
     domains.of("192.0.2.8")
     wait_until(lambda: server.questions >= before + 2, 10.0, "the pointer and the name of the second")
     assert server.questions == before + 2
+
+
+def test_a_name_server_that_is_told_by_its_name_is_a_mistake() -> None:
+    places = ["dns.example.org:53", "192.0.2.53:53", "localhost:5353", "[2001:db8::53]:53"]
+    with pytest.raises(SettingsError) as caught:
+        ReverseDomains([HostPort.parse(place) for place in places])
+    assert caught.value.mistakes == (
+        "[geo] name_servers: dns.example.org:53 is no IP address and port",
+        "[geo] name_servers: localhost:5353 is no IP address and port",
+    )
+
+
+def test_name_servers_are_told_by_addresses_of_either_family() -> None:
+    stop = threading.Event()
+    stop.set()
+    ReverseDomains([HostPort("192.0.2.53", 53), HostPort("2001:db8::53", 53)]).run(stop)
