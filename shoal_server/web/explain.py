@@ -6,17 +6,14 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from shoal_common.hosts import HostPort
-from shoal_common.proxylist import ProxyList
 from shoal_server.lookup import Explanation
 from shoal_server.ranking import ASSUMED_KM, Ranked
 from shoal_server.squid import Listed
 from shoal_server.web.backend import Backend, requester_address
 from shoal_server.web.map import Area, Mark, marks, path
 from shoal_server.web.problems import BadQueryError
-from shoal_server.web.questions import DEFAULT_COUNT, MOST, Question, answer
+from shoal_server.web.questions import DEFAULT_COUNT, MOST, Question, answer, strings
 from shoal_server.web.rows import Row, place_words
-from shoal_server.web.wpad import pac
 
 MOST_NAMED = 200
 """So many of the squids that are not told are named; the others are counted."""
@@ -129,8 +126,6 @@ def _page(backend: Backend, question: Question, own: str) -> str:
     best = found.told
     told = [Told(number, row(one.listed), one) for number, one in enumerate(best, 1)]
     others = _others(found, best, row)[:MOST_NAMED]
-    proxies = [_proxy(one, found) for one in best]
-    chain = ProxyList.of(_groups(best, proxies))
     requester = found.requester
     return render_template(
         "explain.html",
@@ -147,9 +142,7 @@ def _page(backend: Backend, question: Question, own: str) -> str:
         untold=found.allowed - len(best) + found.left_out,
         reasons=_reasons(found, best),
         pictures=Pictures.of(found, told, others),
-        cvmfs=chain.to_cvmfs(),
-        frontier=chain.to_frontier(),
-        pac=pac(proxies),
+        strings=strings(backend, question),
         state=backend.state,
     )
 
@@ -172,17 +165,3 @@ def _reasons(found: Explanation, best: Sequence[Ranked]) -> Mapping[str, int]:
     if unread := found.left_out - len(found.excluded):
         counts[_UNREAD] += unread
     return dict(counts.most_common())
-
-
-def _proxy(one: Ranked, found: Explanation) -> HostPort:
-    """As `/wpad.dat` tells it: a worker on the squid's own site is told of the inside address."""
-    inside = one.squid.beat.private_ip if one.local and one.squid.id in found.open_to_asker else None
-    return HostPort(inside or one.squid.address, one.squid.beat.port)
-
-
-def _groups(told: Sequence[Ranked], proxies: Sequence[HostPort]) -> list[list[str]]:
-    """The proxies by group, as CVMFS would balance over them."""
-    groups: dict[int, list[str]] = {}
-    for one, proxy in zip(told, proxies, strict=True):
-        groups.setdefault(one.group, []).append(f"http://{proxy}")
-    return list(groups.values())

@@ -1,19 +1,23 @@
-"""What is asked about an address: the parameters that the API and the explain page share, and the
-answer as far as whoever asks may know it.
+"""What is asked about an address: the parameters that the API and the explain page share, the answer as
+far as whoever asks may know it, and the same as the strings that clients are configured with.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Annotated
 
 from flask import request
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
-from shoal_common.heartbeat import Upstream
+from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
+from shoal_common.proxylist import ProxyList
 from shoal_server.lookup import ANY_TYPE, SQUIDS, Explanation
 from shoal_server.squid import Squid
 from shoal_server.web.backend import Backend, is_operator, requester_address
 from shoal_server.web.parameters import Address, YesNo, read
+from shoal_server.web.wpad import PLAIN, _proxies, _proxy, pac_by_service
 
 DEFAULT_COUNT = 5
 MOST = 50
@@ -48,13 +52,49 @@ class Question(Struct, frozen=True, kw_only=True):
         return self if self.address else structs.replace(self, address=Address(own_address))
 
 
+@dataclass(frozen=True, slots=True)
+class Strings:
+    """What clients take: CVMFS_HTTP_PROXY, Frontier's proxies, and `/wpad.dat` of the question's service.
+
+    Squids alone, since a Varnish is no forward proxy; and to each client those that serve it, whatever the
+    question's service. `cvmfs` and `frontier` are empty where there is none.
+    """
+
+    cvmfs: str
+    frontier: str
+    pac: str
+
+
 def answer(backend: Backend, question: Question) -> Explanation:
     """The whole answer, as far as whoever asks may know it."""
+    types = SQUIDS if question.service is Upstream.BOTH else ANY_TYPE
+    return _found(backend, question, question.service, types)
+
+
+def strings(backend: Backend, question: Question) -> Strings:
+    """The strings for a worker; whoever asks finds no squid in them that he may not know of."""
+    own = requester_address(request, backend.trusted_proxies)
+    both = (Upstream.CVMFS, Upstream.FRONTIER)
+    cvmfs, frontier = (_chain(_found(backend, question, service, SQUIDS)) for service in both)
+    asked = both if question.service is Upstream.BOTH else (question.service,)
+    # The address is named even if it is his own: who reads an explanation is not counted as a worker.
+    lists = [_proxies(backend, own, question.address or Address(own), service) for service in asked]
+    return Strings(cvmfs.to_cvmfs(), frontier.to_frontier(), pac_by_service(lists, PLAIN))
+
+
+def _found(
+    backend: Backend, question: Question, service: Upstream, types: frozenset[CacheType]
+) -> Explanation:
     own = requester_address(request, backend.trusted_proxies)
     asker = None if is_operator(request, backend.operator_token) else own
-    types = SQUIDS if question.service is Upstream.BOTH else ANY_TYPE
-    return backend.lookup.explain(
-        question.address or own, asker, question.service, types, count=question.count
+    return backend.lookup.explain(question.address or own, asker, service, types, count=question.count)
+
+
+def _chain(found: Explanation) -> ProxyList:
+    """As CVMFS balances over them: the squids of one group are equals."""
+    return ProxyList.of(
+        [f"http://{_proxy(one, inside=one.squid.id in found.open_to_asker)}" for one in group]
+        for _, group in groupby(found.told, lambda one: one.group)
     )
 
 

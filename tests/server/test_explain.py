@@ -1,6 +1,7 @@
 """Why this squid: the API's whole answer, and the page that shows it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -172,6 +173,124 @@ def test_the_strings_name_the_inside_address_to_a_worker_of_the_squids_own_site(
     assert "PROXY http://10.9.9.9:3128" in inside
     assert "10.9.9.9" not in outside
     assert "PROXY http://198.51.100.4:3128" in outside
+
+
+MIXED = [
+    squid(uuid="any", public_ip="5.2.0.1", private_ip="10.9.9.1"),
+    squid(uuid="for-cvmfs", public_ip="5.2.0.2", upstream=Upstream.CVMFS),
+    squid(uuid="for-frontier", public_ip="5.2.0.3", upstream=Upstream.FRONTIER),
+    squid(uuid="six", public_ip=None, ipv6="2001:db8::1"),
+    squid(
+        uuid="varnish-cvmfs",
+        public_ip="5.2.0.9",
+        port=6081,
+        cache_type=CacheType.VARNISH,
+        upstream=Upstream.CVMFS,
+    ),
+    squid(
+        uuid="varnish-frontier",
+        public_ip="5.2.0.9",
+        port=6082,
+        cache_type=CacheType.VARNISH,
+        upstream=Upstream.FRONTIER,
+    ),
+    *(squid(uuid=f"more{n}", public_ip=f"5.2.1.{n}") for n in range(1, 13)),
+]
+IPV6_WORKER = "2001:db8::77"
+SERVICES = ["both", "cvmfs", "frontier"]
+
+
+def strings(site: Site, query: str, address: str = STRANGER) -> Mapping[str, str]:
+    """The strings to copy; the API's and the page's are the same."""
+    answer = site.get(f"/api/v1/explain?{query}", address).get_json()
+    told: dict[str, str] = {name: answer[name] for name in ("cvmfs", "frontier", "pac")}
+    page = Page(site.get(f"/explain?{query}", address).text).text
+    assert f'CVMFS_HTTP_PROXY="{told["cvmfs"]}"' in page
+    assert told["frontier"] in page
+    assert told["pac"] in page
+    return told
+
+
+def hosts(text: str) -> set[str]:
+    """Which of the squids' addresses stand in a string."""
+    return {one.address for one in MIXED if f"//{one.address}:" in text or f"//[{one.address}]:" in text}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_varnish_is_in_the_table_of_its_service_but_in_no_string_to_copy(service: str) -> None:
+    site = Site(MIXED)
+    told = strings(site, f"service={service}&count=50")
+    assert not any("5.2.0.9" in text or "608" in text for text in told.values())
+    listed = ids(ask(site, f"service={service}&count=50"))
+    port = {"cvmfs": ["5.2.0.9:6081"], "frontier": ["5.2.0.9:6082"], "both": []}[service]
+    assert [one for one in listed if one.startswith("5.2.0.9:")] == port
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_string_of_each_client_names_only_squids_that_serve_it(service: str) -> None:
+    told = strings(Site(MIXED), f"service={service}&count=50")
+    every = {one.address for one in MIXED} - {"5.2.0.9"}
+    assert hosts(told["cvmfs"]) == every - {"5.2.0.3"}
+    assert hosts(told["frontier"]) == every - {"5.2.0.2"}
+
+
+def test_squids_farther_away_stand_in_the_strings_where_varnishes_fill_the_table() -> None:
+    varnishes = [
+        squid(uuid=f"{n}", public_ip=f"192.0.2.{n}", cache_type=CacheType.VARNISH, upstream=Upstream.CVMFS)
+        for n in range(1, 9)
+    ]
+    places = {**{one.address: VICTORIA for one in varnishes}, "198.51.100.1": GENEVA, STRANGER: VICTORIA}
+    site = Site([*varnishes, FAR], places)
+    assert "198.51.100.1:3128" not in ids(ask(site, "service=cvmfs&count=3"))[:2]
+    assert strings(site, "service=cvmfs&count=3")["cvmfs"] == "http://198.51.100.1:3128"
+
+
+@pytest.mark.parametrize("count", [1, 5, 50])
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("worker", [STRANGER, "203.0.113.8", IPV6_WORKER])
+def test_the_pac_text_is_what_wpad_dat_answers_that_worker(worker: str, service: str, count: int) -> None:
+    site = Site(MIXED, {"5.2.0.1": GENEVA, "203.0.113.8": GENEVA})
+    own = strings(site, f"service={service}&count={count}", worker)["pac"]
+    assert own == site.get(f"/wpad.dat?service={service}", worker).text
+    asked = strings(site, f"service={service}&count={count}&address={worker}", "203.0.113.9")["pac"]
+    assert asked == site.get(f"/wpad.dat?service={service}&ip={worker}", "203.0.113.9").text
+
+
+def test_the_pac_text_names_ten_squids_and_those_of_ipv6_to_workers_of_ipv6_alone() -> None:
+    six = squid(uuid="six", public_ip=None, ipv6="2001:db8::1")
+    site = Site([six, *MIXED[-12:]], {"2001:db8::1": VICTORIA, STRANGER: VICTORIA, IPV6_WORKER: VICTORIA})
+    assert strings(site, "count=2")["pac"].count("PROXY ") == 10
+    assert "2001:db8" not in strings(site, "")["pac"]
+    assert "PROXY http://[2001:db8::1]:3128" in strings(site, f"address={IPV6_WORKER}")["pac"]
+
+
+def test_a_client_that_no_squid_serves_is_told_so_and_gets_no_empty_string_to_copy() -> None:
+    site = Site([MIXED[2], MIXED[4]])
+    page = Page(site.get("/explain?service=cvmfs").text)
+    told = site.get("/api/v1/explain?service=cvmfs").get_json()
+    assert (told["cvmfs"], told["frontier"]) == ("", "(proxyurl=http://5.2.0.3:3128)")
+    assert "No squid: none that would do serves CVMFS." in page.text
+    assert "CVMFS_HTTP_PROXY" not in page.text
+    assert [one["data-copy"] for one in page.all("button") if "data-copy" in one] == ["frontier", "pac"]
+    assert told["pac"] == site.get("/wpad.dat/cvmfs").text
+    assert "No squid: none that would do serves Frontier." in Site([MIXED[1]]).get("/explain").text
+
+
+def test_who_reads_an_explanation_is_not_counted_as_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(MIXED)
+    noted: list[str] = []
+    monkeypatch.setattr(site.keeper, "note", lambda address, *_: noted.append(address))
+    strings(site, "")
+    assert noted == []
+    site.get("/wpad.dat")
+    assert noted == [STRANGER]
+
+
+def test_the_apis_strings_name_the_inside_address_to_its_own_site_alone(site: Site) -> None:
+    query = "address=203.0.113.8"
+    inside, outside = strings(site, query, "203.0.113.8"), strings(site, query)
+    assert all("http://10.9.9.9:3128" in text for text in inside.values())
+    assert not any("10.9.9.9" in text for text in outside.values())
 
 
 def test_a_squid_and_a_worker_whose_places_are_unknown_are_explained_too() -> None:

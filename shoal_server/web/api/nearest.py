@@ -9,15 +9,12 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from shoal_common.heartbeat import Upstream
-from shoal_common.hosts import HostPort
-from shoal_common.proxylist import ProxyList
 from shoal_server.lookup import Explanation
 from shoal_server.ranking import ASSUMED_KM, Ranked, Relation
 from shoal_server.web.api.operations import Call, get
 from shoal_server.web.api.shapes import Km, SquidFacts, State, Where, Whose, facts, where, whose
 from shoal_server.web.parameters import YesNo
-from shoal_server.web.questions import Question, answer, shown_id
-from shoal_server.web.wpad import pac
+from shoal_server.web.questions import Question, answer, shown_id, strings
 
 KEEP_SECONDS = 600
 """How long to keep an answer: load is smoothed over minutes, and another squid's cache may be cold."""
@@ -80,12 +77,16 @@ class NearestAnswer(Struct, frozen=True, kw_only=True):
 
 
 class Explained(NearestAnswer, frozen=True, kw_only=True):
-    """The answer with all its reasons, and as the strings that CVMFS, Frontier and PAC readers take."""
+    """The answer with all its reasons, and the strings that CVMFS, Frontier and PAC readers take.
+
+    The strings name squids alone, since a Varnish is no forward proxy, and to each reader those that
+    serve it.
+    """
 
     further: Annotated[int, Meta(description="How many more squids would do.")]
-    cvmfs: str
-    frontier: str
-    pac: str
+    cvmfs: Annotated[str, Meta(description="CVMFS_HTTP_PROXY; empty if no squid serves CVMFS.")]
+    frontier: Annotated[str, Meta(description="For FRONTIER_SERVER; empty if no squid serves Frontier.")]
+    pac: Annotated[str, Meta(description="What /wpad.dat answers such a worker for this service.")]
 
 
 @get("/nearest", cache=CACHE)
@@ -105,13 +106,13 @@ def explain(call: Call, asked: Question) -> Explained:
     """
     question = structs.replace(asked.of(call.address), explain=YesNo.YES)
     told, found, best = _answer(call, question)
-    chain = ProxyList.of([[f"http://{_proxy(one)}" for one in group] for _, group in _grouped(best)])
+    ready = strings(call.backend, question)
     return Explained(
         **structs.asdict(told),
         further=found.allowed - len(best),
-        cvmfs=chain.to_cvmfs(),
-        frontier=chain.to_frontier(),
-        pac=pac([_proxy(one) for one in best]),
+        cvmfs=ready.cvmfs,
+        frontier=ready.frontier,
+        pac=ready.pac,
     )
 
 
@@ -139,10 +140,6 @@ def _answer(call: Call, question: Question) -> tuple[NearestAnswer, Explanation,
 
 def _grouped(best: Sequence[Ranked]) -> Sequence[tuple[int, list[Ranked]]]:
     return [(number, list(group)) for number, group in groupby(best, lambda one: one.group)]
-
-
-def _proxy(one: Ranked) -> HostPort:
-    return HostPort(one.squid.address, one.squid.beat.port)
 
 
 def _ranked(call: Call, found: Explanation, one: Ranked) -> RankedSquid:
