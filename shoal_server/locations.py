@@ -6,12 +6,13 @@ A CSV table; a line is for a network (CIDR), an address, a host name, or all nam
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
 from shoal_common.hosts import is_host_name
+from shoal_server.columns import MOST_NETWORKS
 from shoal_server.prefixes import Prefixes, Span, span
 from shoal_server.squid import Place
 from shoal_server.tables import Mistakes, Row, read_rows, text_of
@@ -90,6 +91,13 @@ def network_name(text: str) -> str:
     return text
 
 
+def count_networks(owners: Iterable[frozenset[str]], mistakes: Mistakes) -> None:
+    """Adds a mistake when a file has names for more networks than a lookup can tell apart."""
+    count = len(frozenset[str]().union(*owners))
+    if count > MOST_NETWORKS:
+        mistakes.add("", f"it has {count} names of networks; at most {MOST_NETWORKS} can be told apart")
+
+
 def region_name(text: str) -> str:
     """The name of a provider's region, such as `aws us-east-1`; ValueError if it is none."""
     if not _REGION.fullmatch(text):
@@ -100,10 +108,13 @@ def region_name(text: str) -> str:
 def _entries(path: Path) -> Iterator[tuple[Span | str, Location]]:
     mistakes = Mistakes(path)
     lines: dict[Span | str, int] = {}
+    named: set[frozenset[str]] = set()
     for line, (key, location) in read_rows(text_of(path), NEEDED, MORE, _entry, mistakes):
         if lines.setdefault(key, line) != line:
             mistakes.add(f"line {line}", f"network: it is on line {lines[key]} already")
+        named.add(location.networks)
         yield key, location
+    count_networks(named, mistakes)
     mistakes.tell()
 
 

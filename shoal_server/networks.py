@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from shoal_server.locations import network_name, region_name
+from shoal_server.locations import count_networks, network_name, region_name
 from shoal_server.prefixes import Prefixes, Span, span
 from shoal_server.tables import Mistakes, Row, lines_of, read_rows, text_of
 
@@ -119,6 +119,7 @@ def _declared(text: str, mistakes: Mistakes) -> Belongings:
 
     for _, (key, belonging) in read_rows(text, COLUMNS, (), entry, mistakes):
         found[key] = _same(found[key], belonging) if key in found else belonging
+    count_networks({belonging.networks for belonging in found.values()}, mistakes)
     return found
 
 

@@ -201,6 +201,17 @@ def test_a_control_character_in_a_name_is_told_by_line_and_column(
     assert found == f"line {line}: {column}: {f'a{character}b'!r} holds a control character or a line's end"
 
 
+def test_a_table_with_names_of_more_networks_than_can_be_told_apart_is_refused(tmp_path: Path) -> None:
+    def table(names: int) -> str:
+        rows = (f"10.0.{n}.0/24,a,1,2,net{n % names} net0\n" for n in range(200))
+        return "network,site,latitude,longitude,networks\n" + "".join(rows)
+
+    location = at(read(tmp_path, table(63)), "10.0.62.1")
+    assert location
+    assert location.networks == {"net62", "net0"}
+    assert mistakes(tmp_path, table(64)) == ["it has 64 names of networks; at most 63 can be told apart"]
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [

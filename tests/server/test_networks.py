@@ -299,6 +299,15 @@ def test_another_header_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_with_names_of_more_networks_than_can_be_told_apart_is_refused(tmp_path: Path) -> None:
+    def table(names: int) -> Path:
+        rows = (f"10.0.{n}.0/24,net{n % names},free\n" for n in range(200))
+        return written(tmp_path, "network,name,cost\n" + "".join(rows))
+
+    assert len(read_networks(table(63))) == 200
+    assert mistakes(table(64)) == ["it has 64 names of networks; at most 63 can be told apart"]
+
+
 # --- which path costs money -------------------------------------------------------------------------
 
 EAST = Owner(region="aws us-east-1", metered=True)
