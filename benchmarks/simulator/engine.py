@@ -125,7 +125,7 @@ class _Run:
         self._policy.look(self._fleet)
         told = self._policy.told(asking)
         lame = load > self._fleet.capacity(now)
-        moves = self._clients.take(asking, told, lame)
+        moves = self._clients.take(asking, told, lame, ~self._fleet.alive, now)
         if self._measured(step):
             record = self._record
             record.lookups += len(asking)
