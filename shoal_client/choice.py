@@ -4,13 +4,15 @@ The server's order decides among those that this host found good: it knows load 
 measured time does not show. Only a lame squid loses its place: one that is grossly slower than the
 fastest, or serves what others have long replaced. What is configured now stays while it is good, unless
 the change is worth it: every change makes caches colder and costs every mounted repository a moment.
+What the server has preferred for long, and this host found good all the while, is worth it too: without
+that whoever left a squid that failed would never come back, and a new squid would get few workers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shoal_client import node
-from shoal_client.candidates import Candidate
+from shoal_client.candidates import Candidate, Source
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Verdict
 
@@ -28,6 +30,20 @@ GROUP_KM = 50.0
 WORTH_TIMES = 2.0
 WORTH_KM = 100.0
 """A change is worth it for a squid that is nearer by both of these."""
+RETURN_SECONDS = 840.0
+"""So long a server must have preferred other squids before that alone is worth a change: a squid that comes
+and goes attracts nobody. A little less than a quarter of an hour, cron's pace: two runs are enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What a node would choose if it had no choice yet, while it uses something else.
+
+    `since` (seconds since 1970) every run that a server answered has chosen the same, and found it good.
+    """
+
+    groups: tuple[frozenset[HostPort], ...]
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +51,8 @@ class Situation:
     """What a decision is made of: the candidates in order of preference, all of them tested.
 
     `present` is the choice of the last run; `wanted` how many squids to use; `answered` whether a server
-    listed any; `node` this node's identity; `now` in seconds since 1970.
+    listed any; `node` this node's identity; `now` in seconds since 1970; `preferred` what the last run would
+    rather have chosen.
     """
 
     candidates: Sequence[Candidate]
@@ -45,6 +62,7 @@ class Situation:
     answered: bool
     node: str
     now: float
+    preferred: Preference | None = None
 
     @property
     def good(self) -> list[Candidate]:
@@ -56,11 +74,18 @@ class Situation:
 class Decision:
     """The proxy groups to use, all tested good; empty: none is.
 
-    `kept`: nothing new was decided, what is configured should stay as it is.
+    `kept`: nothing new was decided, what is configured should stay as it is. `preferred`: what the server
+    prefers to the present choice, which stays for now, or gave way to it.
     """
 
     groups: Groups
     kept: bool
+    preferred: Preference | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the server prefers something else, but not for long enough yet."""
+        return self.preferred is not None and self.preferred.groups != placed(self.groups)
 
     @property
     def members(self) -> tuple[Candidate, ...]:
@@ -81,10 +106,12 @@ def decide(situation: Situation) -> Decision:
         return Decision(alive, kept=True)
     lame = sluggish(situation) | stale(situation)
     taken = _taken(sorted(fresh, key=lambda candidate: candidate.place in lame), lame, situation)
-    if situation.answered and _steady(situation, taken, lame):
-        return Decision(situation.present, kept=False)
     groups = tuple(_shuffled(group, situation.node) for group in _grouped(taken, lame))
-    return Decision(groups, kept=False)
+    if not situation.answered or not _steady(situation, taken, lame):
+        return Decision(groups, kept=False)
+    preferred = _preferred(groups, lame, situation)
+    ripe = preferred is not None and situation.now - preferred.since >= RETURN_SECONDS
+    return Decision(groups if ripe else situation.present, kept=False, preferred=preferred)
 
 
 def sluggish(situation: Situation) -> frozenset[HostPort]:
@@ -171,6 +198,28 @@ def _steady(situation: Situation, taken: Sequence[Candidate], lame: frozenset[Ho
     if _domains(taken) > _domains(now) or any(member.place in lame for member in now):
         return False
     return not any(_worth_it(old, new) for old, new in zip(now, taken, strict=False))
+
+
+def _preferred(groups: Groups, lame: frozenset[HostPort], situation: Situation) -> Preference | None:
+    """What would be chosen anew, if that differs from the present choice, and since when.
+
+    Only servers since 2.0 (which tell kilometres) spread requesters; of others, and of what the LAN
+    announces, the order tells nothing that would last.
+    """
+    members = [member for group in groups for member in group]
+    spread = all(member.source is Source.SERVER and member.distance is not None for member in members)
+    places, present = placed(groups), placed(situation.present)
+    fewer = len(members) < sum(map(len, present))
+    if places == present or fewer or not spread or any(member.place in lame for member in members):
+        return None
+    before = situation.preferred
+    same = before is not None and before.groups == places and before.since <= situation.now
+    return before if same else Preference(places, situation.now)
+
+
+def placed(groups: Groups) -> tuple[frozenset[HostPort], ...]:
+    """The addresses in each group."""
+    return tuple(frozenset(member.place for member in group) for group in groups)
 
 
 def _worth_it(old: Candidate, new: Candidate) -> bool:

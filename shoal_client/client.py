@@ -86,7 +86,7 @@ def _serve(
     else:
         code = outputs.apply(result, settings, environ, streams.out, dry_run=actions.dry_run)
     if where and decision.groups and not decision.kept and actions.remembers:
-        _remember(where, service, Remembered(now, decision.groups))
+        _remember(where, service, Remembered(now, decision.groups, decision.preferred))
     return Run(code, _summary(service, code, result, situation))
 
 
@@ -109,6 +109,7 @@ def situation_of(
         answered=findings.answered,
         node=node.identity(),
         now=now,
+        preferred=remembered.preferred if remembered else None,
     )
 
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from shoal_client.candidates import Candidate
-from shoal_client.choice import Decision, Situation, sluggish, stale
+from shoal_client.choice import RETURN_SECONDS, Decision, Situation, sluggish, stale
 from shoal_common.hosts import HostPort
+
+WAIT = f"{RETURN_SECONDS / 60:.0f} min"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ def _remark(
         reason = f"good, but slow: {1000 * verdict.seconds:.0f} ms"
     elif candidate.place in old:
         reason = "good, but stale: others have long served a newer manifest"
+    elif decision.waits and _is_preferred(candidate, decision):
+        reason = f"good, and first {_lasting(situation, decision)}: taken after {WAIT} of that"
     else:
         reason = "good, but not needed: enough others come first or are in use"
     return Remark(candidate, taken, reason)
@@ -60,5 +64,17 @@ def _taken(candidate: Candidate, seconds: float, situation: Situation, decision:
             "kept: nothing new is good" if situation.answered else "kept: no server listed any squid"
         )
     elif decision.groups == situation.present:
-        words.append("in use, and no other is worth a change")
+        words.append(f"in use, and no other is worth a change{' yet' if decision.waits else ''}")
+    elif _is_preferred(candidate, decision):
+        words.append(f"first {_lasting(situation, decision)}")
     return ", ".join(words)
+
+
+def _is_preferred(candidate: Candidate, decision: Decision) -> bool:
+    preferred = decision.preferred
+    return preferred is not None and any(candidate.place in group for group in preferred.groups)
+
+
+def _lasting(situation: Situation, decision: Decision) -> str:
+    since = decision.preferred.since if decision.preferred else situation.now
+    return f"by the server's order for {(situation.now - since) / 60:.0f} min"

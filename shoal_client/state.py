@@ -18,7 +18,7 @@ from typing import Any
 
 from shoal_client import files
 from shoal_client.candidates import Candidate, Source
-from shoal_client.choice import Groups
+from shoal_client.choice import Groups, Preference
 from shoal_common.errors import ShoalError, Unavailable
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
@@ -33,10 +33,11 @@ class Busy(ShoalError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The choice of an earlier run, and when that was (seconds since 1970)."""
+    """The choice of an earlier run, when that was (s since 1970), and what it would rather have chosen."""
 
     time: float
     groups: Groups
+    preferred: Preference | None = None
 
     @property
     def members(self) -> tuple[Candidate, ...]:
@@ -141,10 +142,14 @@ def _file(where: Path, service: Upstream) -> Path:
 
 
 def _encode(remembered: Remembered) -> dict[str, object]:
-    return {
+    entry: dict[str, object] = {
         "time": remembered.time,
         "groups": [[_squid(member) for member in group] for group in remembered.groups],
     }
+    if preferred := remembered.preferred:
+        groups = [sorted(map(str, group)) for group in preferred.groups]
+        entry["preferred"] = {"since": preferred.since, "groups": groups}
+    return entry
 
 
 def _squid(member: Candidate) -> dict[str, object]:
@@ -160,7 +165,13 @@ def _squid(member: Candidate) -> dict[str, object]:
 
 def _decode(entry: Any) -> Remembered:
     groups = tuple(tuple(_member(squid) for squid in group) for group in entry["groups"])
-    return Remembered(float(entry["time"]), groups)
+    preferred = entry.get("preferred")
+    return Remembered(float(entry["time"]), groups, None if preferred is None else _preference(preferred))
+
+
+def _preference(entry: Any) -> Preference:
+    groups = tuple(frozenset(HostPort.parse(place) for place in group) for group in entry["groups"])
+    return Preference(groups, float(entry["since"]))
 
 
 def _member(entry: Any) -> Candidate:

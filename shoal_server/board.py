@@ -6,6 +6,7 @@ first. A plan costs one pass over the bunches of squids that are alike, some ten
 of them, and is remembered, so what one requester costs does not grow with the number of squids.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
 
@@ -144,8 +145,7 @@ class Board:
         part = parts(domain, takes, columns["weight"] * (columns["known_long"] & serving(columns)))
         crowded = {*np.unique(domain[takes < 1]).tolist(), *surge}
         self._doors = {
-            number: Door.of(seeds[number], min(float(part[number]), surge.get(number, 1.0)))
-            for number in crowded
+            number: Door.of(seeds[number], float(part[number]), surge.get(number, 1.0)) for number in crowded
         }
         relative = np.where(columns["known_long"], takes, part[domain])
         self._columns = {**columns, "weight": columns["weight"] * relative}
@@ -163,13 +163,14 @@ class Board:
         if among is not None:
             effective[~among] = np.inf
         columns, doors = bunches.terms.columns, self._doors
+        nearest_km = _nearest_km(effective, columns)
         groups: list[Rows] = []
         seen = set[int]()
         found = room = 0
         while found < count or (room < count and len(seen) < MOST_DOMAINS):
             group = self._next(effective, columns)
             if group is None:
-                return self._made(bunches, groups)
+                return self._made(bunches, groups, nearest_km)
             groups.append(group)
             here, sizes = columns["domain"][group].tolist(), bunches.sizes[group].tolist()
             seen.update(here)
@@ -178,11 +179,14 @@ class Board:
         metered = bunches.terms.metered(seat)
         if metered is not None and groups and not metered[groups[0]].any():
             effective[metered] = np.inf  # a second failure domain is not worth money while free ones will do
-        return self._made(bunches, groups, self._away(effective, columns, seen))
+        return self._made(bunches, groups, nearest_km, self._away(effective, columns, seen))
 
-    def _made(self, bunches: Bunches, groups: Sequence[Rows], away: Rows | None = None) -> Plan:
+    def _made(
+        self, bunches: Bunches, groups: Sequence[Rows], nearest_km: float, away: Rows | None = None
+    ) -> Plan:
         parts = [self._part(bunches, group) for group in groups]
-        return Plan(parts, None if away is None else self._part(bunches, away), self._doors)
+        elsewhere = None if away is None else self._part(bunches, away)
+        return Plan(parts, elsewhere, self._doors, nearest_km)
 
     def _part(self, bunches: Bunches, group: Rows) -> Part:
         return self.plans.part(group) if bunches is self._bunches else Part(group, self._columns)
@@ -206,6 +210,14 @@ class Board:
         if self.rank_by is RankBy.CLASSIC:
             return _next_one(effective, columns["seed"])
         return _next_group(effective)
+
+
+def _nearest_km(effective: Floats, columns: Columns) -> float:
+    """How far the nearest is, without what it costs for what it is itself."""
+    if not effective.size:
+        return math.inf
+    nearest = effective.argmin()
+    return float(effective[nearest] - columns["own"][nearest])
 
 
 def _next_group(effective: Floats) -> Rows | None:

@@ -1,17 +1,21 @@
 """A place that is asked for more than its squids can send turns a part of its requesters away.
 
-Every squid's record has the part of those who ask that it `takes` (0..1). Once in a `WINDOW`, as long as
-the slowest workers need to come back, that part is brought nearer to what its utilisation of then allows;
-between two limits it stays, so that a steady load moves nobody. Squids that would fail together count
-together, by the mean of their parts. Which requesters are turned away is a matter of their spot: the part
-shrinks and grows at one end, so that nobody goes to and fro while others stay, and those leave first for
-whom the place was not the nearest anyway.
+Every squid's record has a number that tells what it `takes` (0..1). Down to one half a place turns away its
+guests alone, of whom it takes 2 * takes - 1; below that no guest finds room, and of its locals, who are
+nearer than LOCAL_KM, it takes 2 * takes. So nobody loses the squids of his own place to somebody else.
 
-The constants were chosen by simulation (docs/policy.md).
+Once in a `WINDOW`, as long as the slowest workers need to come back, the part in question is multiplied by
+the utilisation that is wanted over the one that is. It causes at most the whole load, so growing never
+overshoots, whatever part guests are of all. Between two limits it stays, so that a steady load moves
+nobody. Squids that would fail together count together, by the mean of what they take. Which requesters are
+turned away is a matter of their spot: the parts shrink and grow at one end, so that nobody goes to and fro
+while others stay.
+
+The constants were chosen by simulation in several worlds (docs/policy.md).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -30,22 +34,39 @@ GOAL = 0.885
 than the noise of a steady load."""
 SATURATED = 0.97
 """From here on the load does not tell how much more is asked for."""
-CUT = 0.7
-MOST_GROWTH = 1.5
-DAMPING = 0.5
-"""Less is changed than the load calls for: it is not in proportion to the part (guests leave first)."""
-LEAST = 0.05
+GUESTS_CUT = 0.4
+LOCALS_CUT = 0.8
+SHRINK = 3.0
+"""The guests of a full squid shrink by this power of the change: mostly they are a part of its load alone."""
+MOST_GROWTH = 2.0
+FEWEST = 0.02
+"""A smaller part of the guests is none, and the first that is taken again."""
+LEAST = 0.025
+HALF = 0.5
 GUEST = 4.0
-"""Of those to whom the place is not the nearest, it takes its part to this power."""
+"""Of those who boot together (`surge`) and are nearer to another place it takes its part to this power."""
+LOCAL_KM = 150.0
+"""Effective: within 50 km, in whatever network."""
 Floats = npt.NDArray[np.float64]
 
 
 def taken(before: float, utilisation: float, since: float, now: float) -> float:
-    """The part of those who ask that a squid takes `now`, if it took `before` at `since` (s since 1970)."""
+    """What a squid takes `now`, if it took `before` at `since` (s since 1970)."""
     if _window(now) <= _window(since) or FREE <= utilisation <= FULL:
         return before
-    change = (GOAL / max(utilisation, FREE / 100)) ** DAMPING if utilisation < SATURATED else CUT
-    return max(LEAST, min(1.0, before * min(change, MOST_GROWTH)))
+    full = utilisation >= SATURATED
+    change = min(GOAL / max(utilisation, FREE / 100), MOST_GROWTH)
+    locals_, guests = openings(before)
+    if guests > 0:
+        guests *= GUESTS_CUT if full else min(change, change**SHRINK)
+        return HALF + HALF * min(guests, 1.0) if guests >= FEWEST else HALF
+    locals_ *= LOCALS_CUT if full else change
+    return max(LEAST, HALF * locals_) if locals_ <= 1 else HALF + HALF * FEWEST
+
+
+def openings(takes: float) -> tuple[float, float]:
+    """The parts (0..1) of locals and of guests."""
+    return min(1.0, takes / HALF), max(0.0, takes / HALF - 1)
 
 
 def _window(moment: float) -> int:
@@ -56,16 +77,20 @@ def _window(moment: float) -> int:
 class Door:
     """Which spots a crowded failure domain takes: those to which it gives numbers below its part.
 
-    `factor` and `start` are its own, for the universal hashing of `rendezvous.Equals`.
+    `factor` and `start` are its own, for the universal hashing of `rendezvous.Equals`. `part` is that of its
+    locals, `guests` that of all others for what the domain takes, `surge` for those who boot together.
     """
 
     factor: int
     start: int
     part: float
+    guests: float
+    surge: float = 1.0
 
     @classmethod
-    def of(cls, seed: int, part: float) -> Self:
-        return cls(seed >> 32, seed & 0xFFFFFFFF, part)
+    def of(cls, seed: int, takes: float, surge: float = 1.0) -> Self:
+        locals_, guests = openings(takes)
+        return cls(seed >> 32, seed & 0xFFFFFFFF, min(locals_, surge), guests, surge)
 
     def opens(self, spot: int) -> bool:
         """Whether there is room for the requesters of a spot."""
@@ -76,9 +101,10 @@ class Door:
         opens: npt.NDArray[np.bool_] = (self.factor * spots + self.start) >> 20 & 4095 < SPOTS * self.part
         return opens
 
-    def for_guests(self) -> "Door":
-        """The same for those to whom another place is nearer."""
-        return Door(self.factor, self.start, self.part**GUEST)
+    def for_guests(self, *, nearest: bool) -> "Door":
+        """The same for those who are no locals; `nearest`: no other place is nearer to them."""
+        surge = self.surge if nearest else self.surge**GUEST
+        return replace(self, part=min(self.guests, surge))
 
 
 def parts(domain: npt.NDArray[np.integer], takes: Floats, weight: Floats) -> Floats:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal_server.crowding import Door
+from shoal_server.crowding import LOCAL_KM, Door
 from shoal_server.rendezvous import MANY, Equals
 
 Rows = npt.NDArray[np.intp]
@@ -48,7 +48,8 @@ class Plan:
 
     If all of them are in one failure domain, the last group, `away`, are the best of another. Squids of
     crowded domains, those with `doors`, are there a second time, from `first_late` on: after all others, for
-    those whom they have no room for.
+    those whom they have no room for. `nearest_km`: how far the nearest group is, by what does not depend on
+    the squids themselves; within LOCAL_KM the seat is at home there.
     """
 
     __slots__ = ("away", "domains", "doors", "first_late", "groups", "is_small", "late", "numbers", "rows")
@@ -58,6 +59,7 @@ class Plan:
         groups: Sequence[Part],
         away: Part | None,
         doors: Mapping[int, Door],
+        nearest_km: float = 0.0,
     ) -> None:
         parts = [*groups, away] if away else groups
         self.rows, self.domains, self.numbers = array("i"), array("i"), array("i")
@@ -75,13 +77,17 @@ class Plan:
         self.doors: dict[int, Door] = {}
         self.late: dict[int, int] = {}
         if doors:
-            self._crowd(doors, len(parts))
+            self._crowd(doors, len(parts), at_home=nearest_km < LOCAL_KM)
 
-    def _crowd(self, doors: Mapping[int, Door], number: int) -> None:
-        """Add the squids of domains with doors as the group of this number."""
-        own = self.groups[0].domains if self.groups else ()
+    def _crowd(self, doors: Mapping[int, Door], number: int, *, at_home: bool) -> None:
+        """Add the squids of domains with doors as the group of this number.
+
+        `at_home`: the seat is local to the nearest.
+        """
+        nearest = self.groups[0].domains if self.groups else ()
         for domain in doors.keys() & set(self.domains):
-            self.doors[domain] = doors[domain] if domain in own else doors[domain].for_guests()
+            door, near = doors[domain], domain in nearest
+            self.doors[domain] = door if near and at_home else door.for_guests(nearest=near)
         crowded = [place for place, domain in enumerate(self.domains) if domain in self.doors]
         self.late = {place: self.first_late + late for late, place in enumerate(crowded)}
         self.rows.extend([self.rows[place] for place in crowded])

@@ -1,9 +1,10 @@
 """What workers do with an answer, and when a squid fails.
 
 CVMFS under the shoal-client is timid: it keeps its squids while they are good and nothing much nearer is
-told; of a `|` group every mounted repository takes a member at random. The others (Frontier, PAC, older
-clients) follow the order of each answer. All leave a dead squid for the next one of their chain within 5
-to 20 s, and come back to its head, or balance anew, 300 s later (CVMFS_PROXY_RESET_AFTER).
+told, nor the same others first for long; of a `|` group every mounted repository takes a member at random.
+The others (Frontier, PAC, older clients) follow the order of each answer. All leave a dead squid for the
+next one of their chain within 5 to 20 s, and come back to its head, or balance anew, 300 s later
+(CVMFS_PROXY_RESET_AFTER).
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from benchmarks.simulator.arrays import Flags, Floats, Ints
 from benchmarks.simulator.world import World
-from shoal_client.choice import GROUP_KM, GROUP_SHARE, WORTH_KM, WORTH_TIMES
+from shoal_client.choice import GROUP_KM, GROUP_SHARE, RETURN_SECONDS, WORTH_KM, WORTH_TIMES
 
 MOUNTS = 4
 """Repositories that a worker has mounted; each has a quarter of the worker's demand."""
@@ -20,6 +21,7 @@ RESET_STEPS = 10
 WANTED = 2
 """How many squids a worker configures (the shoal-client's default)."""
 NOBODY = -1
+LAME, DEAD = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Clients:
         self._last_told = np.full(world.workers, NOBODY, dtype=np.int64)
         self._active = np.zeros((world.workers, MOUNTS), dtype=np.int64)
         self._reset = np.full(world.workers, -1, dtype=np.int64)
+        self._preferred = self.chain.copy()
+        self._since = np.full(world.workers, np.inf)
 
     @property
     def failed_over(self) -> Flags:
@@ -60,18 +64,21 @@ class Clients:
         """The squid of every worker's every mount, -1 if it has none."""
         return np.take_along_axis(self.chain, self._active, axis=1)
 
-    def take(self, workers: Ints, told: Told, lame: Flags) -> Moves:
-        """Let these workers act upon their answers; `lame` squids are dead or grossly slow."""
+    def take(self, workers: Ints, told: Told, lame: Flags, dead: Flags, now: float) -> Moves:
+        """Let these workers act upon their answers; `lame` squids are grossly slow."""
         first = told.squids[:, 0]
         seen = self._last_told[workers] != NOBODY
         told_anew = seen & (first != self._last_told[workers])
         self._last_told[workers] = first
-        chain, km = self._chosen(workers, told)
+        bad = np.append(np.where(dead, DEAD, lame * LAME), DEAD)  # the last one is for NOBODY
+        chain, km = self._chosen(workers, told, bad)
         timid = ~self._world.in_order[workers]
-        changing = (first != NOBODY) & ~(timid & self._content(workers, told, chain, km, lame))
+        as_near = km[:, 1] <= km[:, 0] + np.maximum(GROUP_KM, GROUP_SHARE * km[:, 0])
+        content = timid & self._content(workers, told, chain, km, bad)
+        content &= ~self._returning(workers, chain, as_near, bad, content, now)
+        changing = (chain[:, 0] != NOBODY) & ~content
         old = self.chain[workers, 0]
         self.chain[workers[changing]] = chain[changing]
-        as_near = km[:, 1] <= km[:, 0] + np.maximum(GROUP_KM, GROUP_SHARE * km[:, 0])
         self.balanced[workers[changing]] = (timid & as_near & (chain[:, 1] != NOBODY))[changing]
         new = changing & ((old != chain[:, 0]) | timid)
         self._start_anew(workers[new])
@@ -97,25 +104,53 @@ class Clients:
         draw = self._random.integers(0, WANTED, (len(workers), MOUNTS))
         self._active[workers] = draw * self.balanced[workers][:, None]
 
-    def _chosen(self, workers: Ints, told: Told) -> tuple[Ints, Floats]:
-        """The chain that each would configure: the first two; the shoal-client wants two sites."""
+    def _chosen(self, workers: Ints, told: Told, bad: Ints) -> tuple[Ints, Floats]:
+        """The chain that each would configure: the first two.
+
+        The shoal-client tests them: it takes none that is dead, lame ones last, and wants two sites.
+        """
+        timid = ~self._world.in_order[workers]
+        rank = np.where(timid[:, None], bad[told.squids], 0)
+        order = np.argsort(rank, axis=1, kind="stable")
+        squids = np.take_along_axis(np.where(rank == DEAD, NOBODY, told.squids), order, axis=1)
         second = np.ones(len(workers), dtype=np.int64)
-        site = np.where(told.squids == NOBODY, -1, self._world.squid_site[told.squids])
+        site = np.where(squids == NOBODY, -1, self._world.squid_site[squids])
         elsewhere = (site != site[:, :1]) & (site >= 0)
-        far = elsewhere.any(axis=1) & ~self._world.in_order[workers]
+        far = elsewhere.any(axis=1) & timid
         second[far] = elsewhere.argmax(axis=1)[far]
         pick = np.stack([np.zeros_like(second), second], axis=1)
-        return np.take_along_axis(told.squids, pick, axis=1), np.take_along_axis(told.km, pick, axis=1)
+        km = np.take_along_axis(np.where(rank == DEAD, np.inf, told.km), order, axis=1)
+        return np.take_along_axis(squids, pick, axis=1), np.take_along_axis(km, pick, axis=1)
 
-    def _content(self, workers: Ints, told: Told, chain: Ints, km: Floats, lame: Flags) -> Flags:
+    def _returning(
+        self, workers: Ints, chain: Ints, as_near: Flags, bad: Ints, content: Flags, now: float
+    ) -> Flags:
+        """Who of those that keep what they have has been told the same other squids first for long enough."""
+        wanted = _in_groups(chain, as_near)
+        other = content & (wanted != _in_groups(self.chain[workers], as_near)).any(axis=1)
+        other &= (bad[chain] == 0).all(axis=1)
+        same = other & (wanted == self._preferred[workers]).all(axis=1)
+        since = np.where(same, self._since[workers], np.where(other, now, np.inf))
+        self._preferred[workers] = np.where(other[:, None], wanted, NOBODY)
+        self._since[workers] = since
+        returning: Flags = now - since >= RETURN_SECONDS
+        return returning
+
+    def _content(self, workers: Ints, told: Told, chain: Ints, km: Floats, bad: Ints) -> Flags:
         """Whether a timid client keeps what it has: all of it still told and good, nothing much nearer."""
         old = self.chain[workers]
         found = told.squids[:, None, :] == old[:, :, None]
         old_km = np.where(found, told.km[:, None, :], np.inf).min(axis=2)
-        good = (old != NOBODY) & ~np.append(lame, True)[old]
+        good = bad[old] == 0
         kept = (found.any(axis=2) & good) | ((old == NOBODY) & (chain == NOBODY))
         worth = (old_km > WORTH_TIMES * km + WORTH_KM).any(axis=1)
         site = self._world.squid_site
-        fewer_domains = (site[old[:, 0]] == site[old[:, 1]]) & (site[chain[:, 0]] != site[chain[:, 1]])
+        two = (site[chain[:, 0]] != site[chain[:, 1]]) & (chain[:, 1] != NOBODY)
+        fewer_domains = (site[old[:, 0]] == site[old[:, 1]]) & two
         content: Flags = kept.all(axis=1) & ~worth & ~fewer_domains & (old[:, 0] != NOBODY)
         return content
+
+
+def _in_groups(chain: Ints, as_near: Flags) -> Ints:
+    """Chains in an order that makes those the same that differ in the order inside a group alone."""
+    return np.where(as_near[:, None], np.sort(chain, axis=1), chain)

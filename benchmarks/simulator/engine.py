@@ -12,6 +12,7 @@ from benchmarks.simulator.policies import Policy
 from benchmarks.simulator.scenarios import HOUR, Scenario
 from benchmarks.simulator.workload import Workload
 from benchmarks.simulator.world import World
+from shoal_client.choice import SLUGGISH_TIMES
 
 MakePolicy = Callable[[World, np.random.Generator], Policy]
 HOT, COOL = 0.9, 0.5
@@ -124,8 +125,8 @@ class _Run:
             return
         self._policy.look(self._fleet)
         told = self._policy.told(asking)
-        lame = load > self._fleet.capacity(now)
-        moves = self._clients.take(asking, told, lame)
+        lame = load > SLUGGISH_TIMES * self._fleet.capacity(now)  # it serves so many times slower
+        moves = self._clients.take(asking, told, lame, ~self._fleet.alive, now)
         if self._measured(step):
             record = self._record
             record.lookups += len(asking)

@@ -110,6 +110,6 @@ class Fleet:
             port=3128,
             timestamp=now,
             load=load,
-            public_ip=f"198.{18 + index // 65536}.{index // 256 % 256}.{index % 256}",
+            public_ip=f"198.{18 + self.world.draw}.{index // 256 % 256}.{index % 256}",
             max_load=float(self.world.capacity[index]),
         )

@@ -16,10 +16,11 @@ from benchmarks.simulator.world import World
 from shoal_client.choice import GROUP_KM, GROUP_SHARE
 from shoal_server.ledger import Ledger
 from shoal_server.lookup import Lookup, seat
+from shoal_server.plan import Plan
 from shoal_server.ranking import EARTH_RADIUS_KM
 from shoal_server.registry import Registry
 from shoal_server.rendezvous import spot
-from shoal_server.seat import Seat, Wanted
+from shoal_server.seat import Wanted
 from shoal_server.snapshot import BOARD_SECONDS, Snapshot, SnapshotKeeper
 from shoal_server.squid import LivenessRules, Owner, Place
 from shoal_server.stores.memory import MemoryStore
@@ -53,11 +54,25 @@ class _Locator:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Squids, best first, their effective distances, and what the server counts newcomers by."""
+
+    squids: tuple[int, ...]
+    km: tuple[float, ...]
+    nearest: int
+    first: int
+
+
 class Shipped:
-    """The server's own code, step by step as its lookup takes them, so that no term is worked out twice."""
+    """The server's own code, step by step as its lookup takes them, so that no step is taken twice.
+
+    As in the fast path, an answer lasts as long as the plan that it was taken from: by site and spot.
+    """
 
     def __init__(self, world: World, _random: np.random.Generator) -> None:
         self._addresses = addresses = [dotted(int(address)) for address in world.address]
+        self._site: list[int] = world.worker_site.tolist()
         locator = _Locator(world, addresses)
         self._surge = Surge(0.0)
         self._met = np.zeros(world.workers, dtype=np.bool_)
@@ -65,20 +80,33 @@ class Shipped:
         self.lookup = Lookup(self._keeper, locator, verify=True)
         self._requesters = [self.lookup.requester(address) for address in addresses]
         self._spots = [spot(address) for address in addresses]
+        self._ledger = Ledger(verify=True)
+        self._ids: dict[int, str] = {}
+        """Of the squids that are listed."""
+        self._squids: list[int] = []
+        """Their numbers, row by row."""
+        self._answers: dict[int, tuple[Plan, dict[int, _Answer]]] = {}
+        self._km: dict[tuple[int, int, bool], float] = {}
+        """By site, squid, and whether there is no room."""
 
     def look(self, fleet: Fleet) -> None:
-        rows = [(index, one) for index, one in enumerate(fleet.listed) if one is not None]
-        self._ledger = Ledger(verify=True)
-        for _, one in rows:
-            self._ledger.put(one)
-        self._squids = [index for index, _ in rows]
+        ids = {index: one.squid.id for index, one in enumerate(fleet.listed) if one is not None}
+        for index in self._ids.keys() - ids.keys():
+            self._ledger.remove(self._ids[index])
+        for one in fleet.listed:
+            if one is not None:
+                self._ledger.put(one)
+        if ids != self._ids:
+            number = {squid_id: index for index, squid_id in ids.items()}
+            self._squids = [number[one.squid.id] for one in self._ledger.roster]
+            self._ids = ids
         self._picture(fleet.now)
 
     def _picture(self, now: float) -> None:
         self._now = now
         self._board = self._ledger.board(self._surge, now)
         self._keeper.current = Snapshot(self._board.listed, 0.0, self._board)
-        self._km: dict[Seat, dict[int, float]] = {}
+        self._plans: dict[int, Plan] = {}
 
     def told(self, workers: Ints) -> Told:
         """In one step, but for newcomers: the server makes a new board every few seconds while they come."""
@@ -89,25 +117,46 @@ class Shipped:
             if part:
                 self._picture(self._now + BOARD_SECONDS)
             for number in range(part, len(workers), parts):
-                rows, far = self._answer(int(workers[number]))
-                squids[number, : len(rows)] = [self._squids[row] for row in rows]
-                km[number, : len(rows)] = far
+                answer = self._answer(int(workers[number]))
+                squids[number, : len(answer.squids)] = answer.squids
+                km[number, : len(answer.km)] = answer.km
         self._met[workers] = True
         return Told(squids, km)
 
-    def _answer(self, worker: int) -> tuple[list[int], list[float]]:
-        """The rows of the squids told to a worker, and their effective distances."""
-        requester = self._requesters[worker]
-        here = seat(requester, self._board)
-        plan = self._board.plan(here, Wanted(), COUNT)
+    def _answer(self, worker: int) -> _Answer:
+        site, spot = self._site[worker], self._spots[worker]
+        plan = self._plan(site, worker)
+        known, answers = self._answers.get(site, (None, {}))
+        if known is not plan:
+            answers = {}
+            self._answers[site] = plan, answers
+        answer = answers.get(spot)
+        if answer is None:
+            answer = answers[spot] = self._worked_out(worker, plan)
+        self._surge.note(self._addresses[worker], answer.nearest, answer.first, self._now)
+        return answer
+
+    def _plan(self, site: int, worker: int) -> Plan:
+        """That of this board; all workers of a site sit in one seat."""
+        plan = self._plans.get(site)
+        if plan is None:
+            here = seat(self._requesters[worker], self._board)
+            plan = self._plans[site] = self._board.plan(here, Wanted(), COUNT)
+        return plan
+
+    def _worked_out(self, worker: int, plan: Plan) -> _Answer:
         places = plan.told(self._spots[worker], COUNT)
         nearest, first = (self._board.domain_seed(plan.domains[place]) for place in (0, places[0]))
-        self._surge.note(self._addresses[worker], nearest, first, self._now)
-        known = self._km.setdefault(here, {})
-        for place in places:
-            if place not in known:
-                known[place] = self.lookup.terms(requester, self._board, plan, place).effective_km
-        return [plan.rows[place] for place in places], [known[place] for place in places]
+        squids = tuple(self._squids[plan.rows[place]] for place in places)
+        return _Answer(squids, tuple(self._far(worker, plan, place) for place in places), nearest, first)
+
+    def _far(self, worker: int, plan: Plan, place: int) -> float:
+        """The effective distance of a place of a plan."""
+        key = self._site[worker], self._squids[plan.rows[place]], place >= plan.first_late
+        if key not in self._km:
+            requester = self._requesters[worker]
+            self._km[key] = self.lookup.terms(requester, self._board, plan, place).effective_km
+        return self._km[key]
 
 
 @dataclass

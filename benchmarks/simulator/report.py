@@ -31,12 +31,16 @@ class Run:
 def write(runs: Sequence[Run], docs: Path) -> None:
     """The tables between the marks in docs/policy.md, and its images."""
     page = docs / "policy.md"
-    text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
     tables = "\n\n".join([_setting(), _targets(runs), _comparison(runs), _constants(), _images(runs)])
-    page.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", encoding="utf-8")
+    page.write_text(between(page.read_text(encoding="utf-8"), BEGIN, END, tables), encoding="utf-8")
     plot(runs, docs / "images")
+
+
+def between(text: str, begin: str, end: str, new: str) -> str:
+    """The text with something new between two marks."""
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{new}\n\n{end}{after}"
 
 
 def _setting() -> str:

@@ -1,13 +1,14 @@
 """The worlds and what happens in them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from benchmarks.simulator.arrays import Flags, Floats
 from benchmarks.simulator.workload import Habits
-from benchmarks.simulator.world import GIGABIT, Crowd, World, build, spread_out
+from benchmarks.simulator.world import GIGABIT, Crowd, World, build, seed_of, spread_out
 
 HOUR = 3600.0
 CALM = Habits()
@@ -44,9 +45,13 @@ class Scenario:
     storm: int = 0
     storm_at: float = 0.0
     steady: bool = False
-    seed: int = 1
     added: int = 0
     removed: int = 0
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn while it runs."""
+        return seed_of(1, self.world.draw)
 
     @property
     def present(self) -> Flags:
@@ -69,38 +74,45 @@ class Scenario:
         return born
 
 
+class Drawn(Protocol):
+    """A scenario, with as many worlds as there are draws; the figures are of draw 0."""
+
+    def __call__(self, draw: int = 0) -> Scenario:
+        """That of one world."""
+
+
 _EQUAL = {GIGABIT: 1.0}
 _MIXED = {0.1 * GIGABIT: 0.1, GIGABIT: 0.5, 10 * GIGABIT: 0.4}
 
 
-def day() -> Scenario:
+def day(draw: int = 0) -> Scenario:
     """The whole field for a day."""
     return Scenario(
         "day",
         "1 000 squids, 50 000 workers, 24 h; jobs come and go, days and nights",
-        spread_out(1000, 50_000, 11, _EQUAL),
+        spread_out(1000, 50_000, 11, _EQUAL, draw=draw),
         24,
         0.35,
         Habits(changing=True),
     )
 
 
-def busy() -> Scenario:
+def busy(draw: int = 0) -> Scenario:
     return Scenario(
         "busy",
         "100 squids at 30 sites, 8 000 workers; many sites have too few squids of their own",
-        spread_out(100, 8_000, 12, _EQUAL, 30),
+        spread_out(100, 8_000, 12, _EQUAL, 30, draw),
         6,
         0.65,
         Habits(changing=True),
     )
 
 
-def steady() -> Scenario:
+def steady(draw: int = 0) -> Scenario:
     return Scenario(
         "steady",
         "100 squids at 30 sites, 8 000 workers; demand never changes, heartbeats are noisy",
-        spread_out(100, 8_000, 13, _EQUAL, 30),
+        spread_out(100, 8_000, 13, _EQUAL, 30, draw),
         16,
         0.5,
         settled=12,
@@ -108,41 +120,42 @@ def steady() -> Scenario:
     )
 
 
-def together() -> Scenario:
+def together(draw: int = 0) -> Scenario:
     return replace(
-        steady(),
+        steady(draw),
         name="together",
         what="as steady, but every worker asks at :00 and :30",
         habits=Habits(together=True),
     )
 
 
-def mixed() -> Scenario:
+def mixed(draw: int = 0) -> Scenario:
     return Scenario(
         "mixed",
         "100 squids at 30 sites, 8 000 workers; sites of 100 Mb/s, 1 Gb/s and 10 Gb/s",
-        spread_out(100, 8_000, 14, _MIXED, 30),
+        spread_out(100, 8_000, 14, _MIXED, 30, draw),
         6,
         0.5,
         Habits(changing=True),
     )
 
 
-def unequal() -> Scenario:
+def unequal(draw: int = 0) -> Scenario:
     world = build(
         [Crowd("CERN", n, c * GIGABIT) for n, c in ((2, 0.1), (4, 1.0), (4, 10.0), (1, 25.0), (1, 40.0))]
         + [Crowd("IN2P3", 4)],
         [Crowd("CERN", 20_000)],
         15,
+        draw,
     )
     return Scenario("unequal", "one site with squids of 100 Mb/s to 40 Gb/s, 20 000 workers", world, 6, 0.5)
 
 
-def farm(load: float) -> Callable[[], Scenario]:
+def farm(load: float) -> Drawn:
     """Eight equal squids at one site, four far away."""
 
-    def scenario() -> Scenario:
-        world = build([Crowd("BNL", 8), Crowd("CERN", 4)], [Crowd("BNL", 2000)], 16)
+    def scenario(draw: int = 0) -> Scenario:
+        world = build([Crowd("BNL", 8), Crowd("CERN", 4)], [Crowd("BNL", 2000)], 16, draw)
         percent = round(load * 100)
         return Scenario(
             f"farm-{percent}",
@@ -157,11 +170,12 @@ def farm(load: float) -> Callable[[], Scenario]:
     return scenario
 
 
-def boot() -> Scenario:
+def boot(draw: int = 0) -> Scenario:
     world = build(
         [Crowd(site, 8) for site in ("BNL", "MIT", "AWS-Montreal")] + [Crowd("CERN", 8)],
         [Crowd("BNL", 1000), Crowd("MIT", 1000), Crowd("AWS-Virginia", 1000), Crowd("BNL", 5000)],
         17,
+        draw,
     )
     return Scenario(
         "boot",
@@ -175,18 +189,18 @@ def boot() -> Scenario:
     )
 
 
-def flood() -> Scenario:
+def flood(draw: int = 0) -> Scenario:
     return replace(
-        boot(),
+        boot(draw),
         name="flood",
         what="as boot, but they need 1.6 times what the squids nearest to them can send",
         load=0.2,
     )
 
 
-def failures() -> Scenario:
-    world = spread_out(100, 8_000, 18, _EQUAL, 30)
-    random = np.random.default_rng(18)
+def failures(draw: int = 0) -> Scenario:
+    world = spread_out(100, 8_000, 18, _EQUAL, 30, draw)
+    random = np.random.default_rng(seed_of(18, draw))
     site = int(world.squid_site[np.bincount(world.squid_site).argmax() == world.squid_site][0])
     whole = tuple(int(one) for one in np.flatnonzero(world.squid_site == site))
     happenings = [Happening(2.5 * HOUR, whole), Happening(3.5 * HOUR, whole, start=True)]
@@ -205,11 +219,12 @@ def failures() -> Scenario:
     )
 
 
-def lone() -> Scenario:
+def lone(draw: int = 0) -> Scenario:
     world = build(
         [Crowd("Melbourne", 1), Crowd("Tokyo-ICEPP", 4), Crowd("KEK", 4), Crowd("ASGC", 4), Crowd("SLAC", 6)],
         [Crowd("Melbourne", 600), Crowd("AWS-Sydney", 900), Crowd("Tokyo-ICEPP", 1500), Crowd("SLAC", 1000)],
         19,
+        draw,
     )
     return Scenario(
         "lone",
@@ -221,8 +236,8 @@ def lone() -> Scenario:
     )
 
 
-def added() -> Scenario:
-    world = build([Crowd("BNL", 11), Crowd("CERN", 4)], [Crowd("BNL", 4000)], 20)
+def added(draw: int = 0) -> Scenario:
+    world = build([Crowd("BNL", 11), Crowd("CERN", 4)], [Crowd("BNL", 4000)], 20, draw)
     return Scenario(
         "added",
         "one squid is added to ten equals",
@@ -235,8 +250,8 @@ def added() -> Scenario:
     )
 
 
-def removed() -> Scenario:
-    world = build([Crowd("BNL", 10), Crowd("CERN", 4)], [Crowd("BNL", 4000)], 20)
+def removed(draw: int = 0) -> Scenario:
+    world = build([Crowd("BNL", 10), Crowd("CERN", 4)], [Crowd("BNL", 4000)], 20, draw)
     return Scenario(
         "removed",
         "one of ten equals crashes",
@@ -248,7 +263,7 @@ def removed() -> Scenario:
     )
 
 
-SCENARIOS: Mapping[str, Callable[[], Scenario]] = {
+SCENARIOS: Mapping[str, Drawn] = {
     "day": day,
     "busy": busy,
     "steady": steady,

@@ -31,7 +31,8 @@ class Crowd:
 class World:
     """Arrays over squids (`squid_site`, `capacity`) and workers (all others); `km` is site by site.
 
-    `share` is a worker's demand relative to the mean worker.
+    `share` is a worker's demand relative to the mean worker. `draw`: which one it is of the worlds of its
+    kind; squids have other addresses in each, so they draw other numbers (`shoal_server.rendezvous`).
     """
 
     sites: tuple[Site, ...]
@@ -42,6 +43,7 @@ class World:
     address: Ints
     share: Floats
     in_order: Flags
+    draw: int = 0
 
     @property
     def squids(self) -> int:
@@ -52,9 +54,14 @@ class World:
         return len(self.worker_site)
 
 
-def build(squids: Sequence[Crowd], workers: Sequence[Crowd], seed: int) -> World:
+def seed_of(seed: int, draw: int) -> int:
+    """The seed of another draw of what is drawn from `seed`; draw 0 is that itself."""
+    return seed + 1000 * draw
+
+
+def build(squids: Sequence[Crowd], workers: Sequence[Crowd], seed: int, draw: int = 0) -> World:
     """A world of stated crowds, in the order given."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(seed_of(seed, draw))
     names = list(dict.fromkeys(crowd.site for crowd in (*squids, *workers)))
     sites = tuple(next(site for site in SITES if site.name == name) for name in names)
     at = {name: index for index, name in enumerate(names)}
@@ -69,6 +76,7 @@ def build(squids: Sequence[Crowd], workers: Sequence[Crowd], seed: int) -> World
         address=_addresses(worker_site),
         share=share,
         in_order=random.random(len(worker_site)) < IN_ORDER,
+        draw=draw,
     )
 
 
@@ -82,7 +90,12 @@ def _addresses(worker_site: Ints) -> Ints:
 
 
 def spread_out(
-    squids: int, workers: int, seed: int, capacities: Mapping[float, float], places: int = len(SITES)
+    squids: int,
+    workers: int,
+    seed: int,
+    capacities: Mapping[float, float],
+    places: int = len(SITES),
+    draw: int = 0,
 ) -> World:
     """A world over all sites, or so many `places`. `capacities`: kB/s to the share of sites with such squids.
 
@@ -90,7 +103,7 @@ def spread_out(
     sizes (sigma 0.8). Workers go with the site's capacity, times a log-normal error (sigma 0.5) of those
     who planned it; cloud regions without squids have a fifth of all workers.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(seed_of(seed, draw))
     chosen = [SITES[index] for index in np.sort(random.choice(len(SITES), places, replace=False))]
     clouds = [site for site in chosen if site.kind is Kind.CLOUD]
     bare = clouds[::2]
@@ -109,6 +122,7 @@ def spread_out(
             if n
         ],
         seed,
+        draw,
     )
 
 

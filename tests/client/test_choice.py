@@ -3,7 +3,7 @@
 from typing import Any
 
 from shoal_client.candidates import Candidate, Source, from_listing, merge
-from shoal_client.choice import Decision, Situation, decide
+from shoal_client.choice import RETURN_SECONDS, Decision, Preference, Situation, decide, placed
 from shoal_client.remarks import remarks
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
@@ -29,10 +29,12 @@ def situation(
     wanted: int = 2,
     answered: bool = True,
     node: str = "",
+    preferred: Preference | None = None,
+    now: float = NOW,
 ) -> Situation:
     verdicts = {candidate.place: verdict for candidate, verdict in tested}
     candidates = [candidate for candidate, _ in tested]
-    return Situation(candidates, verdicts, present, wanted, answered, node, NOW)
+    return Situation(candidates, verdicts, present, wanted, answered, node, now, preferred)
 
 
 def choose(*tested: tuple[Candidate, Verdict], **keys: Any) -> Decision:
@@ -126,6 +128,96 @@ def test_the_present_choice_goes_when_it_has_become_grossly_slower() -> None:
 def test_the_present_choice_goes_for_a_squid_that_is_very_much_nearer() -> None:
     present = ((at(2, 5000, Source.REMEMBERED),),)
     assert hosts(choose((at(1, 3), good()), (at(2, 5000), good()), present=present, wanted=1)) == [[1]]
+
+
+IN_USE = at(2, 80)
+BACK = at(1, 60)
+BOTH = ((BACK, good()), (IN_USE, good()))
+
+
+def runs(*each: tuple[float, tuple[tuple[Candidate, Verdict], ...]], **keys: Any) -> list[Decision]:
+    """The decisions of runs after so many seconds, from one on that had IN_USE in use."""
+    decisions = [Decision(((IN_USE,),), kept=False)]
+    for seconds, tested in each:
+        last = decisions[-1]
+        settings = {"present": last.groups, "preferred": last.preferred, "wanted": 1, **keys}
+        decisions.append(choose(*tested, now=NOW + seconds, **settings))
+    return decisions[1:]
+
+
+def test_what_the_server_prefers_in_two_runs_a_quarter_of_an_hour_apart_is_returned_to() -> None:
+    assert [hosts(one) for one in runs((0, BOTH), (300, BOTH), (900, BOTH))] == [[[2]], [[2]], [[1]]]
+
+
+def test_one_run_is_not_enough_to_return_however_long_ago_the_choice_was_made() -> None:
+    assert hosts(runs((90_000, BOTH))[0]) == [[2]]
+
+
+def test_a_squid_that_was_bad_meanwhile_is_not_returned_to() -> None:
+    failed = ((BACK, BAD), (IN_USE, good()))
+    assert [hosts(one) for one in runs((0, BOTH), (600, failed), (900, BOTH), (1500, BOTH))] == [[[2]]] * 4
+
+
+def test_a_squid_that_was_slow_meanwhile_is_not_returned_to() -> None:
+    slow = ((BACK, good(2.0)), (IN_USE, good()))
+    assert [hosts(one) for one in runs((0, BOTH), (600, slow), (900, BOTH))] == [[[2]]] * 3
+
+
+def test_a_server_that_prefers_another_squid_each_time_moves_nobody() -> None:
+    other = at(3, 60)
+    orders = [
+        ((first, good()), (second, good()), (IN_USE, good()))
+        for first, second in ((BACK, other), (other, BACK))
+    ]
+    assert all(hosts(one) == [[2]] for one in runs(*((900 * run, orders[run % 2]) for run in range(6))))
+
+
+def test_the_second_squid_is_returned_to_as_well() -> None:
+    present = ((at(1, 60),), (at(3, 900),))
+    tested = [(at(n, km), good()) for n, km in ((1, 60), (2, 700), (3, 900))]
+    since = Preference(placed(((at(1),), (at(2),))), NOW - RETURN_SECONDS)
+    assert hosts(choose(*tested, present=present)) == [[1], [3]]
+    assert hosts(choose(*tested, present=present, preferred=since)) == [[1], [2]]
+
+
+def test_another_order_inside_a_group_is_no_reason_to_change() -> None:
+    present = ((at(2, 80), at(1, 60)),)
+    assert choose(*BOTH, present=present).preferred is None
+
+
+def test_without_a_servers_answer_nothing_is_returned_to_and_nothing_new_preferred() -> None:
+    since = Preference(placed(((BACK,),)), NOW - 2 * RETURN_SECONDS)
+    tested = ((at(1, 60, Source.REMEMBERED), good()), (at(2, 80, Source.REMEMBERED), good()))
+    decision = choose(*tested, present=((IN_USE,),), answered=False, preferred=since, wanted=1)
+    assert decision.kept
+    assert hosts(decision) == [[2]]
+
+
+def test_the_order_of_a_server_that_tells_no_kilometres_is_not_returned_to() -> None:
+    tested = ((at(1), good()), (at(2), good()))
+    assert [hosts(one) for one in runs((0, tested), (900, tested), (1800, tested))] == [[[2]]] * 3
+
+
+def test_what_is_heard_on_the_lan_is_not_returned_to() -> None:
+    tested = ((at(9, 0, Source.LAN, heard=True), good()), (IN_USE, good()))
+    assert [hosts(one) for one in runs((0, tested), (900, tested))] == [[[2]]] * 2
+
+
+def test_a_clock_that_was_set_back_lets_the_wait_begin_anew() -> None:
+    assert [hosts(one) for one in runs((5000, BOTH), (0, BOTH), (840, BOTH))] == [[[2]], [[2]], [[1]]]
+
+
+def test_it_is_told_what_a_return_waits_for_and_why_it_came() -> None:
+    since = Preference(placed(((BACK,),)), NOW - 300)
+    keys: dict[str, Any] = {"present": ((IN_USE,),), "wanted": 1, "preferred": since}
+    assert (
+        reason(BACK, *BOTH, **keys)
+        == "good, and first by the server's order for 5 min: taken after 14 min of that"
+    )
+    assert reason(IN_USE, *BOTH, **keys).endswith("in use, and no other is worth a change yet")
+    keys["preferred"] = Preference(since.groups, NOW - 900)
+    assert reason(BACK, *BOTH, **keys).endswith("60 km, first by the server's order for 15 min")
+    assert reason(IN_USE, *BOTH, **keys) == "good, but not needed: enough others come first or are in use"
 
 
 def test_a_choice_of_too_few_is_completed() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_client.candidates import Candidate, Source
-from shoal_client.choice import Groups, Situation, decide, sluggish, stale
+from shoal_client.choice import RETURN_SECONDS, Groups, Preference, Situation, decide, placed, sluggish, stale
 from shoal_client.remarks import remarks
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Outcome, Verdict
@@ -60,7 +60,15 @@ def situations(draw: st.DrawFn) -> Situation:
     return Situation(candidates, verdicts, present, draw(st.integers(1, 4)), answered, "node", NOW)
 
 
-@given(situations())
+@st.composite
+def returning(draw: st.DrawFn) -> Situation:
+    """Some of them have long preferred what they would choose anew."""
+    situation = draw(situations())
+    anew = placed(decide(replace(situation, present=())).groups)
+    return replace(situation, preferred=Preference(anew, NOW - draw(st.integers(0, 2000))))
+
+
+@given(st.one_of(situations(), returning()))
 def test_only_good_squids_are_used_none_twice_and_none_too_many(situation: Situation) -> None:
     decision = decide(situation)
     places = [member.place for member in decision.members]
@@ -70,16 +78,32 @@ def test_only_good_squids_are_used_none_twice_and_none_too_many(situation: Situa
     assert all(decision.groups)
 
 
-@given(situations())
+@given(st.one_of(situations(), returning()))
 def test_a_second_run_that_finds_the_same_changes_nothing(situation: Situation) -> None:
     first = decide(situation)
-    again = replace(situation, present=first.groups)
+    again = replace(situation, present=first.groups, preferred=first.preferred)
     assert [[m.place for m in group] for group in decide(again).groups] == [
         [m.place for m in group] for group in first.groups
     ]
 
 
-@given(situations())
+@given(returning())
+def test_what_has_not_been_preferred_for_long_moves_nobody(situation: Situation) -> None:
+    new = replace(situation, preferred=None)
+    early = situation.preferred is not None and NOW - situation.preferred.since < RETURN_SECONDS
+    if early or not situation.answered:
+        assert decide(situation).groups == decide(new).groups
+
+
+@given(returning())
+def test_who_returns_has_what_it_would_choose_anew(situation: Situation) -> None:
+    decision, new = decide(situation), replace(situation, preferred=None)
+    if decision.groups != decide(new).groups:
+        assert decision.groups == decide(replace(new, present=())).groups
+        assert len(decision.members) >= len({member.place for group in situation.present for member in group})
+
+
+@given(st.one_of(situations(), returning()))
 def test_something_good_that_may_be_used_is_used(situation: Situation) -> None:
     assert bool(decide(situation).groups) == any(
         candidate.eligible or candidate.place in {m.place for group in situation.present for m in group}
@@ -87,7 +111,7 @@ def test_something_good_that_may_be_used_is_used(situation: Situation) -> None:
     )
 
 
-@given(situations())
+@given(st.one_of(situations(), returning()))
 def test_two_failure_domains_are_used_if_two_are_good(situation: Situation) -> None:
     decision = decide(situation)
     by_squid: dict[str, Candidate] = {}
@@ -100,7 +124,7 @@ def test_two_failure_domains_are_used_if_two_are_good(situation: Situation) -> N
         assert len({member.domain for member in decision.members}) > 1
 
 
-@given(situations())
+@given(st.one_of(situations(), returning()))
 def test_every_candidate_has_a_reason(situation: Situation) -> None:
     decision = decide(situation)
     told = remarks(situation, decision)

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import time
 
 import pytest
 
@@ -81,6 +82,21 @@ def test_a_second_run_changes_nothing(worker: Worker, directory: parts.Directory
         directory.list(two, one)
         assert worker.run() is ExitCode.UNCHANGED
     assert identity(worker) == before
+
+
+def test_a_worker_returns_to_what_the_server_prefers_for_a_quarter_of_an_hour(
+    worker: Worker, directory: parts.Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with parts.squid() as one, parts.squid() as two:
+        directory.body = encode([parts.listed(one, distance=300.0)])
+        worker.set(squids=1)
+        worker.run()
+        directory.body = encode([parts.listed(two, distance=290.0), parts.listed(one, distance=300.0)])
+        assert worker.run() is ExitCode.UNCHANGED
+        later = time.time() + 900
+        monkeypatch.setattr(time, "time", lambda: later)
+        assert worker.run() is ExitCode.CHANGED
+    assert worker.value == f"http://{two}"
 
 
 def test_a_dead_squid_is_replaced(worker: Worker, directory: parts.Directory) -> None:

@@ -1,14 +1,17 @@
 """What is remembered between runs."""
 
+import json
 import os
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shoal_client import state
 from shoal_client.candidates import Candidate, Source
+from shoal_client.choice import Preference
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
@@ -20,12 +23,31 @@ CHOICE = state.Remembered(
         (Candidate(HostPort("192.0.2.2", 3128), Source.REMEMBERED, "b:3128"),),
     ),
 )
+PREFERRED = Preference(
+    (
+        frozenset({HostPort("192.0.2.3", 3128)}),
+        frozenset({HostPort("192.0.2.2", 3128), HostPort("2001:db8::1", 80)}),
+    ),
+    1.6e9,
+)
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     state.save(tmp_path, Upstream.CVMFS, CHOICE)
     assert state.load(tmp_path, Upstream.CVMFS) == CHOICE
     assert state.load(tmp_path, Upstream.FRONTIER) is None
+
+
+def test_what_was_preferred_is_remembered(tmp_path: Path) -> None:
+    state.save(tmp_path, Upstream.CVMFS, replace(CHOICE, preferred=PREFERRED))
+    assert state.load(tmp_path, Upstream.CVMFS) == replace(CHOICE, preferred=PREFERRED)
+
+
+def test_a_file_without_a_preference_is_as_before(tmp_path: Path) -> None:
+    """Those of earlier clients."""
+    squid = {"proxy": "192.0.2.1:3128", "squid": "a:3128", "distance": 12.5, "local": True, "heard": True}
+    (tmp_path / "cvmfs.json").write_text(json.dumps({"time": 1.7e9, "groups": [[squid]]}))
+    assert state.load(tmp_path, Upstream.CVMFS) == state.Remembered(1.7e9, CHOICE.groups[:1])
 
 
 @pytest.mark.parametrize(
@@ -38,6 +60,8 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
         b'{"time": "x", "groups": []}',
         b'{"time": 1, "groups": [[{"proxy": "$(id):1", "squid": "", "distance": 0, "local": 0}]]}',
         b'{"time": 1, "groups": [["x"]]}',
+        b'{"time": 1, "groups": [], "preferred": []}',
+        b'{"time": 1, "groups": [], "preferred": {"since": 1, "groups": [["$(id):1"]]}}',
         b"[" * 60_000,
     ],
 )

@@ -7,7 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_server.crowding import CUT, FREE, FULL, GOAL, LEAST, MOST_GROWTH, PHASE, WINDOW, Door, parts, taken
+from shoal_server.crowding import (
+    FEWEST,
+    FREE,
+    FULL,
+    GOAL,
+    GUEST,
+    GUESTS_CUT,
+    LEAST,
+    LOCALS_CUT,
+    MOST_GROWTH,
+    PHASE,
+    SHRINK,
+    WINDOW,
+    Door,
+    openings,
+    parts,
+    taken,
+)
 from shoal_server.ledger import board_of
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import CROWDED_KM, Ranked, Requester
@@ -61,7 +78,7 @@ def test_within_a_window_the_part_stays() -> None:
 def test_windows_end_between_the_hours_and_half_hours_at_which_cron_starts() -> None:
     end = MIDDLE + PHASE
     assert end % 3600 in (900, 2700)
-    assert taken(0.5, 0.99, end - 1, end) == 0.5 * CUT
+    assert taken(0.5, 0.99, end - 1, end) == 0.5 * LOCALS_CUT
 
 
 @pytest.mark.parametrize("utilisation", [FREE, 0.88, FULL])
@@ -69,18 +86,48 @@ def test_between_the_limits_the_part_stays(utilisation: float) -> None:
     assert taken(0.5, utilisation, MIDDLE, MIDDLE + WINDOW) == 0.5
 
 
-def test_a_full_squid_takes_less_and_one_with_room_takes_more() -> None:
-    assert 0.5 * GOAL / 0.95 < taken(0.5, 0.95, MIDDLE, MIDDLE + WINDOW) < 0.5
-    assert 0.5 < taken(0.5, 0.7, MIDDLE, MIDDLE + WINDOW) < 0.5 * GOAL / 0.7
+def after(before: float, utilisation: float) -> float:
+    return taken(before, utilisation, MIDDLE, MIDDLE + WINDOW)
+
+
+def test_down_to_one_half_guests_alone_are_turned_away() -> None:
+    assert openings(1.0) == (1.0, 1.0)
+    assert openings(0.6) == pytest.approx((1.0, 0.2))
+    assert openings(0.5) == (1.0, 0.0)
+    assert openings(0.2) == (0.4, 0.0)
+
+
+def test_a_squid_with_room_takes_as_many_more_guests_as_it_would_have_room_for_if_all_were_guests() -> None:
+    assert openings(after(0.75, 0.7))[1] == pytest.approx(0.5 * GOAL / 0.7)
+
+
+def test_a_full_squid_takes_fewer_guests_more_quickly() -> None:
+    assert openings(after(0.75, 0.95))[1] == pytest.approx(0.5 * (GOAL / 0.95) ** SHRINK)
+
+
+def test_a_squid_that_takes_locals_alone_takes_as_many_as_it_has_room_for() -> None:
+    assert after(0.25, 0.7) == pytest.approx(0.25 * GOAL / 0.7)
+    assert after(0.25, 0.95) == pytest.approx(0.25 * GOAL / 0.95)
+
+
+def test_locals_are_turned_away_when_no_guest_is_left() -> None:
+    assert after(0.5 + 0.5 * FEWEST, 0.95) == 0.5
+    assert after(0.5, 0.95) < 0.5
+
+
+def test_guests_come_again_when_there_is_room_for_all_locals() -> None:
+    assert after(0.49, 0.8) == after(0.5, 0.8) == 0.5 + 0.5 * FEWEST
 
 
 def test_a_saturated_squid_takes_much_less_since_nobody_knows_how_much_more_is_asked_for() -> None:
-    assert taken(1.0, 1.0, MIDDLE, MIDDLE + WINDOW) == taken(1.0, 3.0, MIDDLE, MIDDLE + WINDOW) == CUT
+    assert openings(after(1.0, 1.0)) == openings(after(1.0, 3.0)) == pytest.approx((1.0, GUESTS_CUT))
+    assert after(0.4, 1.0) == 0.4 * LOCALS_CUT
 
 
 def test_an_idle_squid_takes_all_again_step_by_step() -> None:
-    assert taken(0.5, 0.0, MIDDLE, MIDDLE + WINDOW) == 0.5 * MOST_GROWTH
-    assert taken(0.9, 0.0, MIDDLE, MIDDLE + WINDOW) == 1.0
+    assert after(0.2, 0.0) == 0.2 * MOST_GROWTH
+    assert openings(after(0.6, 0.0))[1] == pytest.approx(0.2 * MOST_GROWTH)
+    assert after(0.9, 0.0) == 1.0
 
 
 @given(st.floats(LEAST, 1.0), st.floats(0, 1e9), st.floats(0, 4e9), st.floats(0, 4e9))
@@ -92,40 +139,68 @@ def test_a_part_is_always_a_part(before: float, utilisation: float, since: float
 def test_each_heartbeat_brings_the_part_up_to_date() -> None:
     one = listed(VICTORIA).squid
     later = heard_again(replace(one, load=122_000.0), beat(load=122_000.0), one.seen + WINDOW)
-    assert later.takes == CUT
+    assert later.takes == pytest.approx(0.5 + 0.5 * GUESTS_CUT)
 
 
 # --- who is turned away ---------------------------------------------------------------------------------
 
 
-def test_a_crowded_place_keeps_its_part_of_its_requesters() -> None:
-    squids = [crowded(1, VICTORIA, 0.6), crowded(2, VICTORIA, 0.6), crowded(9, GENEVA, 1.0)]
+def test_a_place_that_has_room_for_its_locals_keeps_them_all() -> None:
+    assert len(kept([crowded(1, VICTORIA, 0.5), crowded(9, GENEVA, 1.0)])) == len(WORKERS)
+
+
+def test_a_crowded_place_keeps_its_part_of_its_locals() -> None:
+    squids = [crowded(1, VICTORIA, 0.3), crowded(2, VICTORIA, 0.3), crowded(9, GENEVA, 1.0)]
     assert len(kept(squids)) == pytest.approx(0.6 * len(WORKERS), rel=0.1)
 
 
 def test_those_who_are_kept_stay_when_it_takes_more_and_those_turned_away_when_less() -> None:
-    less, more = (kept([crowded(1, VICTORIA, takes), crowded(9, GENEVA, 1.0)]) for takes in (0.3, 0.6))
+    less, more = (kept([crowded(1, VICTORIA, takes), crowded(9, GENEVA, 1.0)]) for takes in (0.2, 0.4))
     assert less < more
 
 
-def test_those_to_whom_the_place_is_not_the_nearest_leave_it_first() -> None:
-    squids = [crowded(1, VICTORIA, 0.5), crowded(2, NEARBY, 0.5), crowded(9, GENEVA, 1.0)]
+def doors(home: Place, takes: float) -> dict[Place | None, float]:
+    """What two crowded places take of those who are at a place."""
+    squids = [crowded(1, VICTORIA, takes), crowded(2, NEARBY, takes), crowded(9, GENEVA, 1.0)]
     board = board_of(squids, verify=True)
-    here = Requester("198.51.100.1", Place(48.3, -122.8))
-    plan = board.plan(seat(here, board), Wanted(), 3)
-    assert sorted(door.part for door in plan.doors.values()) in ([0.5, 0.5], [0.5**4, 0.5])
-    far = Place(51.0, -114.0)
-    plan = board.plan(seat(replace(here, place=far), board), Wanted(), 3)
-    assert board.listed[plan.rows[0]].place in (VICTORIA, NEARBY)
+    plan = board.plan(seat(replace(WORKERS[0], place=home), board), Wanted(), 3)
+    place = {plan.domains[at]: board.listed[row].place for at, row in enumerate(plan.rows)}
+    return {place[domain]: door.part for domain, door in plan.doors.items()}
+
+
+def test_who_is_at_a_place_keeps_it_while_guests_are_turned_away() -> None:
+    assert doors(VICTORIA, 0.6) == {VICTORIA: 1.0, NEARBY: pytest.approx(0.2)}
+
+
+def test_whoever_is_far_from_every_place_is_a_guest_of_the_nearest_too() -> None:
+    assert doors(Place(51.0, -114.0), 0.6) == {VICTORIA: pytest.approx(0.2), NEARBY: pytest.approx(0.2)}
+
+
+def test_who_is_within_50_km_is_local_though_his_network_is_unknown() -> None:
+    assert doors(Place(48.6, -123.4), 0.3)[VICTORIA] == pytest.approx(0.6)
+
+
+def test_a_lower_preference_makes_nobody_a_guest_at_his_own_place() -> None:
+    tiered = replace(VICTORIA, tier=1)
+    board = board_of([crowded(1, tiered, 0.6)], verify=True)
+    plan = board.plan(seat(replace(WORKERS[0], place=tiered), board), Wanted(), 3)
+    assert [door.part for door in plan.doors.values()] == [1.0]
+
+
+def test_a_surge_turns_away_those_to_whom_another_place_is_nearer_sooner() -> None:
+    door = Door.of(seed("uvic"), 1.0, 0.5)
+    assert door.part == 0.5
+    assert door.for_guests(nearest=True).part == 0.5
+    assert door.for_guests(nearest=False).part == 0.5**GUEST
 
 
 def test_a_guest_finds_less_room_than_who_is_at_home() -> None:
-    squids = [crowded(1, VICTORIA, 0.0), crowded(2, GENEVA, 0.5)]
+    squids = [crowded(1, VICTORIA, 0.0), crowded(2, GENEVA, 0.6)]
     guests = [told(squids, worker)[0] for worker in WORKERS[:500]]
     hosts = [told(squids, replace(worker, place=GENEVA))[0] for worker in WORKERS[:500]]
     welcome = [sum(one == ("192.0.2.2", True) for one in group) for group in (guests, hosts)]
-    assert welcome[0] == pytest.approx(500 * 0.5**4, abs=25)
-    assert welcome[1] == pytest.approx(250, abs=40)
+    assert welcome[0] == pytest.approx(500 * 0.2, abs=25)
+    assert welcome[1] == 500
 
 
 def test_whom_it_has_no_room_for_is_told_of_it_last() -> None:
@@ -150,19 +225,19 @@ def test_the_last_place_goes_to_another_site_without_room_rather_than_to_none() 
 
 
 def test_squids_of_one_place_count_together() -> None:
-    squids = [crowded(1, VICTORIA, 0.4), crowded(2, VICTORIA, 0.8), crowded(9, GENEVA, 1.0)]
+    squids = [crowded(1, VICTORIA, 0.2), crowded(2, VICTORIA, 0.4), crowded(9, GENEVA, 1.0)]
     assert len(kept(squids)) == pytest.approx(0.6 * len(WORKERS), rel=0.1)
 
 
 def test_of_a_place_the_fuller_squids_get_fewer_requesters() -> None:
-    squids = [crowded(1, VICTORIA, 0.4), crowded(2, VICTORIA, 0.8), crowded(9, GENEVA, 1.0)]
+    squids = [crowded(1, VICTORIA, 0.2), crowded(2, VICTORIA, 0.4), crowded(9, GENEVA, 1.0)]
     first = [told(squids, worker)[0] for worker in WORKERS]
     fuller, other = (first.count((f"192.0.2.{number}", True)) for number in (1, 2))
     assert fuller / other == pytest.approx(0.5, rel=0.2)
 
 
 def test_a_newcomer_counts_like_the_others_of_its_place() -> None:
-    squids = [crowded(1, VICTORIA, 0.4), crowded(2, VICTORIA, 1.0, age=700.0), crowded(9, GENEVA, 1.0)]
+    squids = [crowded(1, VICTORIA, 0.2), crowded(2, VICTORIA, 1.0, age=700.0), crowded(9, GENEVA, 1.0)]
     assert len(kept(squids)) == pytest.approx(0.4 * len(WORKERS), rel=0.1)
     first = [told(squids, worker)[0] for worker in WORKERS]
     assert first.count(("192.0.2.1", True)) == pytest.approx(first.count(("192.0.2.2", True)), rel=0.2)
@@ -172,7 +247,7 @@ def test_a_squid_that_serves_nobody_does_not_count() -> None:
     bad = crowded(2, VICTORIA, 1.0)
     bad = replace(bad, squid=bad.squid.with_verification(replace(GOOD, lacks=("cvmfs", "frontier"))))
     failed = replace(bad, squid=replace(bad.squid, drained=True))
-    squids = [crowded(1, VICTORIA, 0.4), failed, crowded(9, GENEVA, 1.0)]
+    squids = [crowded(1, VICTORIA, 0.2), failed, crowded(9, GENEVA, 1.0)]
     assert len(kept(squids)) == pytest.approx(0.4 * len(WORKERS), rel=0.1)
 
 
@@ -184,7 +259,7 @@ def test_as_many_as_were_asked_for_are_told_however_many_places_that_takes(takes
 
 
 def test_a_door_opens_for_its_part_of_the_spots() -> None:
-    door = Door.of(seed("uvic"), 0.25)
+    door = Door.of(seed("uvic"), 0.125)
     assert sum(door.opens(number) for number in range(SPOTS)) == pytest.approx(SPOTS / 4, rel=0.1)
 
 
@@ -200,7 +275,7 @@ def parts_of(weights: list[float]) -> float:
 def test_the_terms_tell_that_there_is_no_room() -> None:
     store = FlakyStore()
     keeper = SnapshotKeeper(Registry(store, LivenessRules()), Places({"192.0.2.1": VICTORIA}))
-    store.put([crowded(1, VICTORIA, LEAST).squid], [], [])
+    store.put([crowded(1, VICTORIA, 0.75).squid], [], [])
     store.put_verification("192.0.2.1:3128", GOOD, [])
     keeper.refresh(NOW)
     lookup = Lookup(keeper, Places(), verify=True)

@@ -1,13 +1,15 @@
 """What simulated workers do with answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from benchmarks.simulator.arrays import Flags
-from benchmarks.simulator.clients import NOBODY, RESET_STEPS, Clients, Moves, Told
+from benchmarks.simulator.arrays import Flags, Ints
+from benchmarks.simulator.clients import DEAD, LAME, NOBODY, RESET_STEPS, Clients, Moves, Told
 from benchmarks.simulator.world import Crowd, World, build
 from shoal_client.candidates import Candidate, Source
-from shoal_client.choice import Situation, decide
+from shoal_client.choice import Decision, Groups, Preference, Situation, decide
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Outcome, Verdict
 
@@ -29,8 +31,20 @@ def told(*pairs: tuple[int, float], workers: int = 1) -> Told:
     return Told(np.array([squids] * workers), np.array([km] * workers))
 
 
-def ask(who: Clients, *pairs: tuple[int, float], lame: Flags = HEALTHY) -> Moves:
-    return who.take(np.array([0]), told(*pairs), lame)
+def ask(
+    who: Clients,
+    *pairs: tuple[int, float],
+    lame: Flags = HEALTHY,
+    dead: Flags = HEALTHY,
+    minutes: float = 0.0,
+) -> Moves:
+    return who.take(np.array([0]), told(*pairs), lame, dead, 60 * minutes)
+
+
+def number(squid: int) -> Flags:
+    """This squid alone."""
+    alone: Flags = np.arange(8) == squid
+    return alone
 
 
 def test_a_worker_takes_the_first_two() -> None:
@@ -80,19 +94,44 @@ def test_a_timid_worker_leaves_a_squid_that_is_told_no_more() -> None:
 def test_a_timid_worker_leaves_a_lame_squid() -> None:
     who = clients(in_order=False)
     ask(who, (0, 0.0), (4, 6000.0))
-    ask(who, (1, 0.0), (0, 0.0), (4, 6000.0), lame=np.arange(8) == 0)
+    ask(who, (1, 0.0), (0, 0.0), (4, 6000.0), lame=number(0))
     assert who.chain[0, 0] == 1
+
+
+def test_a_timid_worker_takes_no_dead_squid_and_a_lame_one_last() -> None:
+    who = clients(in_order=False)
+    ask(who, (0, 0.0), (1, 0.0), (2, 0.0), lame=number(1), dead=number(0))
+    assert who.chain[0].tolist() == [2, 1]
+
+
+def test_a_timid_worker_returns_to_what_comes_first_in_two_runs_a_quarter_of_an_hour_apart() -> None:
+    who = clients(in_order=False)
+    ask(who, (0, 100.0), (4, 6000.0))
+    ask(who, (1, 20.0), (0, 100.0), (4, 6000.0), minutes=10)
+    ask(who, (1, 20.0), (0, 100.0), (4, 6000.0), minutes=20)
+    assert who.chain[0, 0] == 0
+    moves = ask(who, (1, 20.0), (0, 100.0), (4, 6000.0), minutes=30)
+    assert who.chain[0, 0] == 1
+    assert moves.configured.all()
+
+
+def test_a_timid_worker_does_not_return_to_a_squid_that_comes_and_goes() -> None:
+    who = clients(in_order=False)
+    ask(who, (0, 100.0), (4, 6000.0))
+    for minutes in range(20, 200, 20):
+        ask(who, (1, 20.0), (0, 100.0), (4, 6000.0), dead=number(1 if minutes % 40 else 7), minutes=minutes)
+    assert who.chain[0, 0] == 0
 
 
 def test_cvmfs_balances_over_squids_that_are_as_near() -> None:
     who = clients(in_order=False, workers=200)
-    who.take(np.arange(200), told((0, 10.0), (4, 30.0), workers=200), HEALTHY)
+    who.take(np.arange(200), told((0, 10.0), (4, 30.0), workers=200), HEALTHY, HEALTHY, 0.0)
     assert 0.4 < (who.using() == 0).mean() < 0.6
 
 
 def test_cvmfs_takes_the_nearer_group_first() -> None:
     who = clients(in_order=False, workers=200)
-    who.take(np.arange(200), told((0, 10.0), (4, 300.0), workers=200), HEALTHY)
+    who.take(np.arange(200), told((0, 10.0), (4, 300.0), workers=200), HEALTHY, HEALTHY, 0.0)
     assert (who.using() == 0).all()
 
 
@@ -114,33 +153,57 @@ def test_who_was_told_nothing_keeps_what_it_has() -> None:
     assert who.chain[0].tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(80))
 def test_a_timid_worker_decides_as_the_shoal_client_does(seed: int) -> None:
     """Where no two squids are as near: within a group the client's order is its own."""
     random = np.random.default_rng(seed)
     made = world(in_order=False)
     who = Clients(made, np.random.default_rng(1))
-    chosen: tuple[tuple[Candidate, ...], ...] = ()
-    for _ in range(6):
-        squids = random.permutation(8)[:7]
-        km = np.sort(
-            random.choice([0.0, 80.0, 200.0, 500.0, 900.0, 1500.0, 3000.0, 6000.0], 7, replace=False)
+    present, preferred = Decision((), kept=False), None
+    now = 0.0
+    answers = [_answer(random) for _ in range(2)]
+    for _ in range(12):
+        now += 60 * float(random.integers(5, 31))
+        answer = answers[int(random.random() < 0.2)]
+        ill = random.permutation(8)
+        lame, dead = (
+            np.isin(np.arange(8), ill[part][: random.choice([0, 0, 1])]) for part in (slice(2), slice(2, 4))
         )
-        answer = Told(squids[None, :], km[None, :])
-        who.take(np.array([0]), answer, HEALTHY)
-        candidates = [_candidate(made, int(squid), float(far)) for squid, far in zip(squids, km, strict=True)]
-        verdicts = {one.place: Verdict(Outcome.GOOD, "", 0.01) for one in candidates}
-        known = {member.place for group in chosen for member in group}
-        missing = known - verdicts.keys()
-        candidates += [
-            Candidate(place, Source.REMEMBERED, str(place), None, domain="")
-            for place in sorted(missing, key=str)
-        ]
-        verdicts |= {place: Verdict(Outcome.GOOD, "", 0.01) for place in missing}
-        decision = decide(Situation(candidates, verdicts, chosen, 2, answered=True, node="n", now=0.0))
-        chosen = decision.groups
-        used = [int(member.squid) for member in decision.members]
+        who.take(np.array([0]), answer, lame, dead, now)
+        health = np.where(dead, DEAD, lame * LAME)
+        situation = _situation(made, answer, health, present.groups, preferred, now)
+        present = decide(situation)
+        preferred = present.preferred
+        used = [int(member.squid) for member in present.members]
         assert sorted(who.chain[0].tolist()) == sorted(used)
+
+
+def _answer(random: np.random.Generator) -> Told:
+    km = random.choice([0.0, 80.0, 200.0, 500.0, 900.0, 1500.0, 3000.0, 6000.0], 7, replace=False)
+    return Told(random.permutation(8)[None, :7], np.sort(km)[None, :])
+
+
+def _situation(
+    made: World, answer: Told, health: Ints, present: Groups, preferred: Preference | None, now: float
+) -> Situation:
+    squids, km = answer.squids[0].tolist(), answer.km[0].tolist()
+    candidates = [_candidate(made, squid, far) for squid, far in zip(squids, km, strict=True)]
+    listed = {one.place for one in candidates}
+    candidates += [
+        replace(member, source=Source.REMEMBERED, distance=None)
+        for group in present
+        for member in group
+        if member.place not in listed
+    ]
+    verdicts = {one.place: _VERDICTS[health[int(one.squid)]] for one in candidates}
+    return Situation(candidates, verdicts, present, 2, True, "n", now, preferred)
+
+
+_VERDICTS = (
+    Verdict(Outcome.GOOD, "", 0.01),
+    Verdict(Outcome.GOOD, "", 2.0),
+    Verdict(Outcome.UNREACHABLE, "", 3.0),
+)
 
 
 def _candidate(made: World, squid: int, km: float) -> Candidate:
