@@ -18,7 +18,7 @@ from shoal_server.addresses import Addresses
 from shoal_server.bunches import Bunches
 from shoal_server.classic import RankBy
 from shoal_server.columns import SERVES, Codes, Columns, Flags, serving
-from shoal_server.crowding import Door, parts
+from shoal_server.crowding import Door, parts, roomy
 from shoal_server.packed import Roster
 from shoal_server.plan import Part, Plan, Rows
 from shoal_server.plans import Plans
@@ -135,17 +135,20 @@ class Board:
         return Seat(seat.place, relevant, seat.inside, seat.address)
 
     def _crowd(self, surge: Mapping[int, float]) -> None:
-        """Work out the doors of crowded domains; within a domain, the fuller squids weigh less.
+        """Work out the doors of crowded domains. Within a domain, crowded or not, fuller squids weigh less.
 
         A squid that has not been known for a window yet counts like the others of its domain. `surge` is the
         part that domains take of those who boot together.
         """
         columns, seeds = self._columns, self._codes.domain_seeds
         domain, takes = columns["domain"], columns["takes"].astype(np.float64)
-        part = parts(domain, takes, columns["weight"] * (columns["known_long"] & serving(columns)))
-        crowded = {*np.unique(domain[takes < 1]).tolist(), *surge}
+        capacity = columns["weight"] * (columns["known_long"] & serving(columns))
+        part = parts(domain, takes, capacity)
+        outwards = np.where(roomy(domain, part, columns["load"], capacity), 1.0, part)
+        crowded = {*np.flatnonzero(outwards < 1).tolist(), *surge}
         self._doors = {
-            number: Door.of(seeds[number], float(part[number]), surge.get(number, 1.0)) for number in crowded
+            number: Door.of(seeds[number], float(outwards[number]), surge.get(number, 1.0))
+            for number in crowded
         }
         relative = np.where(columns["known_long"], takes, part[domain])
         self._columns = {**columns, "weight": columns["weight"] * relative}

@@ -16,7 +16,7 @@ The constants were chosen by simulation in several worlds (docs/policy.md).
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ GUEST = 4.0
 """Of those who boot together (`surge`) and are nearer to another place it takes its part to this power."""
 LOCAL_KM = 150.0
 """Effective: within 50 km, in whatever network."""
+ROOMY = 0.75
+"""Below this utilisation a place turns nobody away: well below FREE, lest it shuts and opens."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -112,3 +114,16 @@ def parts(domain: npt.NDArray[np.integer], takes: Floats, weight: Floats) -> Flo
     whole = np.bincount(domain, weight)
     mean = np.bincount(domain, takes * weight)
     return np.divide(mean, whole, out=np.ones_like(mean), where=whole > 0)
+
+
+def roomy(
+    domain: npt.NDArray[np.integer], part: Floats, load: npt.NDArray[np.floating[Any]], capacity: Floats
+) -> npt.NDArray[np.bool_]:
+    """Which domains turn nobody away though some squid of theirs is full: another of them has room.
+
+    They would be used below ROOMY if all came who are turned away, these being guests at the most.
+    """
+    sent = np.bincount(domain, np.where(capacity > 0, load, 0.0), len(part))
+    room = np.bincount(domain, capacity, len(part))
+    guests = np.maximum(0.0, part / HALF - 1)
+    return sent < ROOMY * room * guests

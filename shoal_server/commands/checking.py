@@ -89,7 +89,7 @@ def _checks(settings: ServerSettings, roles: Collection[Role]) -> Iterator[tuple
     if Role.WEB in roles and settings.workers:
         yield "[http] workers", _workers
     if settings.reverse_dns:
-        yield "[geo] reverse_dns", _domains
+        yield "[geo] reverse_dns", partial(_domains, settings)
     if not settings.store.startswith("memory:"):
         yield "[store] url", partial(redis_url.check, settings.store)
     elif (state := _state(settings)) and state.parent.exists():
@@ -103,11 +103,12 @@ def _workers() -> None:
         raise SettingsError(["[http] workers: granian is not installed; install shoal[fast]"])
 
 
-def _domains() -> None:
+def _domains(settings: ServerSettings) -> None:
     try:
-        import shoal_server.domains  # noqa: F401, PLC0415 - what it needs is optional
+        from shoal_server.domains import ReverseDomains  # noqa: PLC0415 - what it needs is optional
     except ImportError as error:
         raise SettingsError([f"[geo] reverse_dns: {error}; install shoal[domains]"]) from None
+    ReverseDomains(settings.name_servers)
 
 
 def _intake(settings: ServerSettings) -> None:

@@ -17,7 +17,7 @@ from shoal_server.lookup import ANY_TYPE, SQUIDS, Explanation
 from shoal_server.squid import Squid
 from shoal_server.web.backend import Backend, is_operator, requester_address
 from shoal_server.web.parameters import Address, YesNo, read
-from shoal_server.web.wpad import PLAIN, _proxies, _proxy, pac_by_service
+from shoal_server.web.wpad import PLAIN, pac_by_service, proxies, proxy
 
 DEFAULT_COUNT = 5
 MOST = 50
@@ -78,7 +78,7 @@ def strings(backend: Backend, question: Question) -> Strings:
     cvmfs, frontier = (_chain(_found(backend, question, service, SQUIDS)) for service in both)
     asked = both if question.service is Upstream.BOTH else (question.service,)
     # The address is named even if it is his own: who reads an explanation is not counted as a worker.
-    lists = [_proxies(backend, own, question.address or Address(own), service) for service in asked]
+    lists = [proxies(backend, own, question.address or Address(own), service) for service in asked]
     return Strings(cvmfs.to_cvmfs(), frontier.to_frontier(), pac_by_service(lists, PLAIN))
 
 
@@ -93,7 +93,7 @@ def _found(
 def _chain(found: Explanation) -> ProxyList:
     """As CVMFS balances over them: the squids of one group are equals."""
     return ProxyList.of(
-        [f"http://{_proxy(one, inside=one.squid.id in found.open_to_asker)}" for one in group]
+        [f"http://{proxy(one, inside=one.squid.id in found.open_to_asker)}" for one in group]
         for _, group in groupby(found.told, lambda one: one.group)
     )
 

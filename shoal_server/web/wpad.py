@@ -118,7 +118,7 @@ def _reply(backend: Backend, form: Form, **path: str) -> Response:
     except BadQueryError as error:
         return _refusal(str(error))
     services = (Upstream.CVMFS, Upstream.FRONTIER) if wish.service is Upstream.BOTH else (wish.service,)
-    lists = [_proxies(backend, own, wish.ip, service or Upstream.BOTH) for service in services]
+    lists = [proxies(backend, own, wish.ip, service or Upstream.BOTH) for service in services]
     if wish.nothing is Empty.ERROR and not any(lists):
         return _refusal(f"there is no squid for {wish.ip or own}")
     text = pac_by_service(lists, wish)
@@ -130,17 +130,17 @@ def _refusal(reason: str) -> Response:
     return Response(f"Bad Request: {reason}\n", HTTPStatus.BAD_REQUEST, mimetype="text/plain")
 
 
-def _proxies(backend: Backend, own: str, other: Address | UnsetType, service: Upstream) -> list[HostPort]:
+def proxies(backend: Backend, own: str, other: Address | UnsetType, service: Upstream) -> list[HostPort]:
     """The squids for a requester; who asks about another address learns what it may know itself."""
     if other:
         asker = None if is_operator(request, backend.operator_token) else own
         found = backend.lookup.explain(other, asker, service, SQUIDS, count=MOST, ipv4=":" not in other)
-        return [_proxy(one, inside=one.squid.id in found.open_to_asker) for one in found.told]
+        return [proxy(one, inside=one.squid.id in found.open_to_asker) for one in found.told]
     told = backend.lookup.nearest(own, service, SQUIDS, count=MOST, ipv4=":" not in own)
-    return [_proxy(one, inside=True) for one in told]
+    return [proxy(one, inside=True) for one in told]
 
 
-def _proxy(one: Ranked, *, inside: bool) -> HostPort:
+def proxy(one: Ranked, *, inside: bool) -> HostPort:
     """Its own site reaches a squid by the inside address, which may be the only one that works there."""
     private = one.squid.beat.private_ip if inside and one.local else None
     return HostPort(private or one.squid.address, one.squid.beat.port)

@@ -42,9 +42,9 @@ NEARBY = Place(48.2, -122.9, site="nearby")
 WORKERS = [Requester(f"198.51.{number // 250}.{number % 250}", VICTORIA) for number in range(2000)]
 
 
-def crowded(number: int, place: Place, takes: float, age: float = 86_400.0) -> Listed:
+def crowded(number: int, place: Place, takes: float, age: float = 86_400.0, load: float = 90_000.0) -> Listed:
     one = listed(place, public_ip=f"192.0.2.{number}")
-    return replace(one, squid=replace(one.squid, takes=takes, created=NOW - age))
+    return replace(one, squid=replace(one.squid, takes=takes, created=NOW - age, load=load))
 
 
 def told(squids: list[Listed], requester: Requester, count: int = 10) -> list[tuple[str | None, bool]]:
@@ -234,6 +234,15 @@ def test_of_a_place_the_fuller_squids_get_fewer_requesters() -> None:
     first = [told(squids, worker)[0] for worker in WORKERS]
     fuller, other = (first.count((f"192.0.2.{number}", True)) for number in (1, 2))
     assert fuller / other == pytest.approx(0.5, rel=0.2)
+
+
+def test_a_place_turns_nobody_away_while_another_of_its_squids_has_room() -> None:
+    squids = [crowded(1, VICTORIA, 0.7, load=100_000.0), crowded(2, VICTORIA, 1.0, load=80.0)]
+    squids.append(crowded(9, GENEVA, 1.0))
+    first = [told(squids, worker)[0] for worker in WORKERS]
+    fuller, idle = (first.count((f"192.0.2.{number}", True)) for number in (1, 2))
+    assert fuller + idle == len(WORKERS)
+    assert fuller / idle == pytest.approx(0.7, rel=0.2)
 
 
 def test_a_newcomer_counts_like_the_others_of_its_place() -> None:
