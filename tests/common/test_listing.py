@@ -101,7 +101,7 @@ def test_old_clients_read_what_was_written(caches: list[ListedCache]) -> None:
             ("created", cache.created),
             ("last_active", cache.last_active),
         ):
-            assert float(reader.scalar(key, index) or "") == value
+            assert float(reader.scalar(key, index) or "") == round(value, 2)
 
 
 @PROPERTY
@@ -207,7 +207,11 @@ def test_we_read_what_we_write(caches: list[ListedCache]) -> None:
     assert listing.refused == ()
     for read, sent in zip(listing.caches, caches, strict=True):
         assert (read.port, read.public_ip, read.private_ip) == (sent.port, sent.public_ip, sent.private_ip)
-        assert (read.load, read.max_load, read.local) == (sent.load, round(sent.max_load), sent.local)
+        assert (read.load, read.max_load, read.local) == (
+            round(sent.load, 2),
+            round(sent.max_load),
+            sent.local,
+        )
         assert (read.cache_type, read.upstream) == (sent.cache_type, sent.upstream)
         assert read.distance == round(sent.distance or 0, 2)
 
