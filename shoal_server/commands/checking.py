@@ -132,9 +132,7 @@ def _doubts(settings: ServerSettings) -> list[str]:
     if settings.store.startswith("memory:") and (path := _state(settings)) and not path.parent.exists():
         doubts.append(f"[store] url: {path.parent} is not there yet; the server needs it")
     if not settings.geoip and not settings.locations:
-        doubts.append(
-            "[geo] databases: neither these nor a location table: answers are ordered by load alone"
-        )
+        doubts.append("[geo] databases: neither these nor a location table: all squids count as equally far")
     return doubts
 
 
