@@ -183,7 +183,7 @@ class Squid:
 
     `created` and `seen` are the server's clock (seconds since 1970) at its first and last heartbeat;
     `load` is its load (kB/s) and `pressure` that of its other resources (0..1), both smoothed over minutes;
-    `takes` is the part of those who ask that it has room for (`crowding`); `drained` is the operator's mark.
+    `takes` tells how many of those who ask it has room for (`crowding`); `drained` is the operator's mark.
     """
 
     beat: Heartbeat

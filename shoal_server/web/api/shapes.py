@@ -66,8 +66,9 @@ class SquidFacts(Struct, frozen=True, kw_only=True):
     """A squid. Its inside address, and an id that holds it, are told to its own site and to operators.
 
     `state` is how recently it was heard; `load` is smoothed over minutes; `utilisation` is that of its
-    scarcest resource, `takes` the part of those who ask that it has room for; `hit_ratio` is hits over
-    requests, null where the agent does not say.
+    scarcest resource. `takes`: 1 while there is room for all who ask; down to 0.5 it has room for fewer and
+    fewer guests from farther away, below that for locals alone. `hit_ratio` is hits over requests, null
+    where the agent does not say.
     """
 
     id: str
