@@ -135,14 +135,8 @@ class Texts:
         return self.sheets.size + OWN_BYTES * self._own
 
     def body(self, pick: Pick) -> bytes:
-        """The text of an answer."""
-        try:
-            return b"".join(pick(self.pieces))
-        except (
-            TypeError,
-            IndexError,
-        ):  # one is not known here yet: rarer, and cheaper, than to look each time
-            return b"".join(map(self._piece, pick(_ALL_KEYS)))
+        """The text of an answer, whose pieces may not all be known yet."""
+        return b"".join(map(self._piece, pick(_ALL_KEYS)))
 
     def answers(self, sheet: Sheet, requester: Requester) -> "Answers":
         """The answers for all who are answered like the requester, whose address must be no squid's."""
