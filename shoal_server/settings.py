@@ -201,7 +201,10 @@ class ServerSettings(Settings):
         "are looked up in the background; needs shoal[domains].",
     )
     name_servers: tuple[HostPort, ...] = setting(
-        "geo", (), kinds.several(kinds.host_port()), "Whom to ask for reverse DNS. Empty: the system's."
+        "geo",
+        (),
+        kinds.several(kinds.host_port()),
+        "Whom to ask for reverse DNS, by address. Empty: the system's.",
     )
     policy: RankBy = setting(
         "lookup",

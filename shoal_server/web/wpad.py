@@ -80,13 +80,11 @@ def blueprint(backend: Backend) -> Blueprint:
     return routes
 
 
-def pac(proxies: Sequence[HostPort], wish: Wish = PLAIN) -> str:
-    """One list for every URL; by default the text of deployed servers to the byte."""
-    return pac_by_service([proxies], wish)
-
-
 def pac_by_service(lists: Sequence[Sequence[HostPort]], wish: Wish) -> str:
-    """One list for every URL, or one for CVMFS's URLs and one for all others."""
+    """One list for every URL, or one for CVMFS's URLs and one for all others.
+
+    One list alone, as nobody wished otherwise (PLAIN), is the text of deployed servers to the byte.
+    """
     chains = list(dict.fromkeys(_chain(proxies, wish) for proxies in lists))
     fork = f'    if (shExpMatch(url, "{CVMFS_URLS}")) return {chains[0]};\n' if len(chains) > 1 else ""
     return f"function FindProxyForURL(url, host)\n{{\n{fork}    return {chains[-1]};\n}}\n"

@@ -1,7 +1,7 @@
 """The PAC file, to the byte and as a PAC evaluator reads it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pacparser
@@ -13,7 +13,7 @@ from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
 from shoal_server.squid import Reach, Verification
 from shoal_server.web.parameters import YesNo
-from shoal_server.web.wpad import Empty, Form, Wish, pac, pac_by_service
+from shoal_server.web.wpad import PLAIN, Empty, Form, Wish, pac_by_service
 from tests.common.properties import PROPERTY
 from tests.fakes import GENEVA, NOW, VICTORIA, squid
 from tests.server.site import STRANGER, Site
@@ -28,6 +28,11 @@ def _evaluator() -> Iterator[None]:
     pacparser.init()
     yield
     pacparser.cleanup()
+
+
+def pac(proxies: Sequence[HostPort], wish: Wish = PLAIN) -> str:
+    """One list for every URL."""
+    return pac_by_service([proxies], wish)
 
 
 def found(text: str, url: str = "http://cvmfs-stratum-one.cern.ch/x") -> list[str]:
