@@ -64,9 +64,13 @@ def services_directory() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_directory(services_directory: Path) -> Callable[[str], Path]:
-    """A function that names a fresh directory for one more service."""
+    """A function that names a fresh directory for one more service.
+
+    What is set up for a module needs one too: tests change processes to share the work,
+    so that one process may come to a module twice.
+    """
     return lambda kind: services_directory / f"{kind}-{uuid.uuid4().hex[:8]}"
 
 

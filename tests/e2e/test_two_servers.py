@@ -3,7 +3,7 @@
 import json
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +46,19 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(services_directory: Path, rabbitmq: RabbitMQ, redis_server: Redis) -> Iterator[Pair]:
+def pair(new_directory: Callable[[str], Path], rabbitmq: RabbitMQ, redis_server: Redis) -> Iterator[Pair]:
     need(Nginx)
     with redis.Redis.from_url(redis_server.url, socket_timeout=5) as client:
         client.flushall()
     broker = rabbitmq.add_vhost(f"pair-{uuid.uuid4().hex[:12]}")
-    table = services_directory / "pair-locations.csv"
+    directory = new_directory("pair")
+    directory.mkdir()
+    table = directory / "locations.csv"
     table.write_text(LOCATIONS)
     flags: list[object] = ["--verify", "no", "--store", redis_server.url, "--locations", table]
     flags += ["--trusted-proxies", "127.0.0.1", "--operator-token", TOKEN]
-    one, two = (ServerProcess(services_directory / f"pair-{n}", *flags, amqp=broker) for n in (1, 2))
-    nginx = Nginx(services_directory / "pair-nginx")
+    one, two = (ServerProcess(directory / str(n), *flags, amqp=broker) for n in (1, 2))
+    nginx = Nginx(directory / "nginx")
     nginx.site = site(nginx, one, two)
     with one, two, nginx:
         wait_until(lambda: all(_connected(server) for server in (one, two)), 20, "both hear heartbeats")

@@ -48,9 +48,9 @@ def start(new_directory: Callable[[str], Path]) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def saving(services_directory: Path) -> Iterator[ServerProcess]:
+def saving(new_directory: Callable[[str], Path]) -> Iterator[ServerProcess]:
     """A server that has heard a squid and will save it: it has time for that while other tests run."""
-    directory = services_directory / "saving"
+    directory = new_directory("saving")
     with ServerProcess(directory, "--verify", "no", "--store", f"memory://{directory}/state") as server:
         publish(amqp_url(server), squid(1))
         yield server

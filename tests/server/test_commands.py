@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ PRIVATE = "10.1.2.3:3128"
 
 
 @pytest.fixture(scope="module")
-def server(services_directory: Path) -> Iterator[ServerProcess]:
-    directory = services_directory / "commands"
+def server(new_directory: Callable[[str], Path]) -> Iterator[ServerProcess]:
+    directory = new_directory("commands")
     directory.mkdir()
     table = directory / "locations.csv"
     table.write_text("network,site,latitude,longitude,city\n192.0.2.0/24,uvic,48.4,-123.3,Victoria\n")
@@ -237,14 +237,14 @@ def test_a_reader_that_has_seen_enough_is_no_error(server: ServerProcess) -> Non
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_run_serves_until_a_signal(services_directory: Path) -> None:
+def test_run_serves_until_a_signal(new_directory: Callable[[str], Path]) -> None:
     class Run(ServerProcess):
         def command(self) -> list[str]:
             words = super().command()
             at = words.index(MODULE) + 1
             return [*words[:at], "run", *words[at:]]
 
-    with Run(services_directory / "run") as server:
+    with Run(new_directory("run")) as server:
         wait_until(lambda: server.get("/nearest").ok, 5, "an answer")
         server.stop()
     assert not server.running

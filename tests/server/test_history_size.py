@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +57,9 @@ class Month:
 
 
 @pytest.fixture(scope="module")
-def month(services_directory: Path) -> Iterator[Month]:
+def month(new_directory: Callable[[str], Path]) -> Iterator[Month]:
     need(Redis)
-    with Redis(services_directory / "redis-month") as server, redis.Redis.from_url(server.url) as client:
+    with Redis(new_directory("redis-month")) as server, redis.Redis.from_url(server.url) as client:
         full = Month(server.url, client, RedisHistory(lambda: client), squids(), time.time())
         fill(full)
         yield full

@@ -23,8 +23,8 @@ WITHIN = 30.0
 
 
 @pytest.fixture(scope="module")
-def authority(services_directory: Path) -> Authority:
-    directory = services_directory / "redis-papers"
+def authority(new_directory: Callable[[str], Path]) -> Authority:
+    directory = new_directory("redis-papers")
     directory.mkdir()
     return Authority(directory, "shoal")
 
