@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from shoal_common.heartbeat import Upstream
 from shoal_server.addresses import Addresses
+from shoal_server.balance import Peers
 from shoal_server.bunches import Bunches
 from shoal_server.classic import RankBy
 from shoal_server.columns import SERVES, Codes, Columns, Flags, serving
 from shoal_server.crowding import Door, parts, roomy
-from shoal_server.packed import Roster
+from shoal_server.packed import Roster, numbers
 from shoal_server.plan import Part, Plan, Rows
 from shoal_server.plans import Plans
 from shoal_server.ranking import group_end, is_local
@@ -27,6 +28,7 @@ from shoal_server.seat import Seat, Wanted
 from shoal_server.squid import Owner
 from shoal_server.terms import Floats
 
+MOST_AT_ONCE = 4096
 MOST_DOMAINS = 32
 """In so many failure domains squids are looked for that have room for everybody."""
 
@@ -134,11 +136,31 @@ class Board:
         )
         return Seat(seat.place, relevant, seat.inside, seat.address)
 
-    def _crowd(self, surge: Mapping[int, float]) -> None:
-        """Work out the doors of crowded domains. Within a domain, crowded or not, fuller squids weigh less.
+    def peers(self, row: int) -> Peers | None:
+        """The squids of a row's failure domain that have been known for a window; None if there are none."""
+        domain = int(self._columns["domain"][row])
+        takes, used, room = (float(values[domain]) for values in self._domains)
+        return Peers(takes / room, used / room) if room else None
 
-        A squid that has not been known for a window yet counts like the others of its domain. `surge` is the
-        part that domains take of those who boot together.
+    @cached_property
+    def _domains(self) -> Sequence[npt.NDArray[np.float64]]:
+        """What the squids of each domain take, and what they were used, both times their room; and that."""
+        columns, packed = self._columns, self.listed.packed
+        starts = range(0, len(packed), MOST_AT_ONCE)
+        used = np.concatenate([numbers(packed[at : at + MOST_AT_ONCE])["used"] for at in starts])
+        present = columns["load"] / np.maximum(columns["weight"], 1e-9)
+        used = np.where(used > 0, used, present)  # servers of before did not measure
+        room = columns["weight"] * (columns["known_long"] & serving(columns))
+        return [
+            np.bincount(columns["domain"], of).astype(np.float64)
+            for of in (columns["takes"] * room, used * room, room)
+        ]
+
+    def _crowd(self, surge: Mapping[int, float]) -> None:
+        """Work out the doors of crowded domains.
+
+        A squid that has not been known for a window yet does not count. `surge` is the part that domains
+        take of those who boot together.
         """
         columns, seeds = self._columns, self._codes.domain_seeds
         domain, takes = columns["domain"], columns["takes"].astype(np.float64)
@@ -150,8 +172,6 @@ class Board:
             number: Door.of(seeds[number], float(outwards[number]), surge.get(number, 1.0))
             for number in crowded
         }
-        relative = np.where(columns["known_long"], takes, part[domain])
-        self._columns = {**columns, "weight": columns["weight"] * relative}
 
     @cached_property
     def _each(self) -> Bunches:

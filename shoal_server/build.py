@@ -255,7 +255,7 @@ class _Ears:
     def of(
         cls, settings: ServerSettings, registry: Registry, keeper: SnapshotKeeper, locator: GeoIP
     ) -> "_Ears":
-        reception = Reception(registry, locator.placed)
+        reception = Reception(registry, locator.placed, keeper.peers)
         intake = make_intake(settings, reception)
 
         def hears() -> bool:

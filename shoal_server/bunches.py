@@ -15,7 +15,7 @@ from shoal_server.columns import COLUMNS, Codes, Columns
 from shoal_server.plan import Rows
 from shoal_server.terms import Terms
 
-_APART = ("load", "takes", "known_long", "would", "weight", "seed", "outside", "inside")
+_APART = ("load", "takes", "known_long", "would", "weight", "share", "seed", "outside", "inside")
 ALIKE = tuple(name for name in COLUMNS if name not in _APART)
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)

@@ -26,6 +26,7 @@ ROW = np.dtype(
         ("flags", "u2"),
         ("would", "u2"),
         ("weight", "f8"),
+        ("share", "f4"),
         ("seed", "u8"),
         ("networks", "u8"),
         *((name, "i4") for name in ("domain", "site", "asn", "organisation", "name", "region")),
@@ -34,7 +35,7 @@ ROW = np.dtype(
     ]
 )
 COLUMNS: tuple[str, ...] = ROW.names or ()
-PASSING = ("load", "takes", "known_long", "weight")
+PASSING = ("load", "takes", "known_long", "weight", "share")
 """What changes with every heartbeat."""
 LASTING = tuple(name for name in COLUMNS if name not in PASSING)
 SERVES = {service: 1 << bit for bit, service in enumerate(Upstream)}

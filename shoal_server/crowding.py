@@ -52,9 +52,9 @@ ROOMY = 0.75
 Floats = npt.NDArray[np.float64]
 
 
-def taken(before: float, utilisation: float, since: float, now: float) -> float:
-    """What a squid takes `now`, if it took `before` at `since` (s since 1970)."""
-    if _window(now) <= _window(since) or FREE <= utilisation <= FULL:
+def taken(before: float, utilisation: float) -> float:
+    """What a squid takes in the next window, if it took `before` and was used so much."""
+    if FREE <= utilisation <= FULL:
         return before
     full = utilisation >= SATURATED
     change = min(GOAL / max(utilisation, FREE / 100), MOST_GROWTH)
@@ -71,8 +71,14 @@ def openings(takes: float) -> tuple[float, float]:
     return min(1.0, takes / HALF), max(0.0, takes / HALF - 1)
 
 
-def _window(moment: float) -> int:
+def window(moment: float) -> int:
+    """The number of the window in which a moment is (s since 1970)."""
     return math.floor((moment + PHASE) / WINDOW)
+
+
+def window_end(moment: float) -> float:
+    """When that window ends (s since 1970)."""
+    return (window(moment) + 1) * WINDOW - PHASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +102,11 @@ class Door:
 
     def opens(self, spot: int) -> bool:
         """Whether there is room for the requesters of a spot."""
-        return (self.factor * spot + self.start) >> 20 & 4095 < SPOTS * self.part
+        return (self.factor * spot + self.start) >> 16 & 0xFFFF < SPOTS * self.part
 
     def opens_each(self, spots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """The same for many spots."""
-        opens: npt.NDArray[np.bool_] = (self.factor * spots + self.start) >> 20 & 4095 < SPOTS * self.part
+        opens: npt.NDArray[np.bool_] = (self.factor * spots + self.start) >> 16 & 0xFFFF < SPOTS * self.part
         return opens
 
     def for_guests(self, *, nearest: bool) -> "Door":

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal_server.balance import MOST_UTILISATION
 from shoal_server.crowding import WINDOW
 from shoal_server.packed import Packed, numbers
 from shoal_server.ranking import weight
-
-MOST_UTILISATION = 10.0
 
 
 def passing(rows: Sequence[Packed]) -> Mapping[str, npt.NDArray[Any]]:
@@ -27,4 +26,5 @@ def passing(rows: Sequence[Packed]) -> Mapping[str, npt.NDArray[Any]]:
         "takes": said["takes"],
         "known_long": age > WINDOW,
         "weight": weight(max_load, age),
+        "share": said["share"],
     }

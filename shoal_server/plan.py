@@ -26,7 +26,7 @@ class Part:
         self.rows = _packed(rows)
         self.domains = _packed(columns["domain"][rows])
         self.among = frozenset(self.domains)
-        self.equals = Equals(columns["seed"][rows], columns["weight"][rows])
+        self.equals = Equals(columns["seed"][rows], columns["weight"][rows] * columns["share"][rows])
 
 
 @dataclass(frozen=True, slots=True)

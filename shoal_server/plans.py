@@ -51,7 +51,7 @@ class Plans:
         """By their bunches."""
         self._former: Mapping[Question, Plan] = {}
         self._stirred = frozenset[int]()
-        """The rows whose weight or door is another than before."""
+        """The rows whose weight, share or door is another than before."""
         if before and self._follow(before):
             self._take_over(before)
 
@@ -68,7 +68,7 @@ class Plans:
         return self.parts.get(key) or self.parts.put(key, Part(self.bunches.rows(bunches), self.columns))
 
     def _follow(self, before: "Plans") -> bool:
-        """Whether a plan holds that tells no row of another weight or door.
+        """Whether a plan holds that tells no row of another weight, share or door.
 
         Where the bunches are the same, nothing else that it depends on has changed. But squids of a domain
         that lost its door may now be better than others that a plan ends with.
@@ -77,6 +77,7 @@ class Plans:
 
     def _take_over(self, before: "Plans") -> None:
         stirred = self.columns["weight"] != before.columns["weight"]
+        stirred |= self.columns["share"] != before.columns["share"]
         moved = [domain for domain, door in self.doors.items() if before.doors.get(domain) != door]
         if moved:
             stirred |= np.isin(self.columns["domain"], moved)

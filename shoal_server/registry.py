@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from shoal_common.heartbeat import AgentState, Heartbeat
-from shoal_server.crowding import taken
+from shoal_server.balance import MOST_UTILISATION, FindPeers, alone, decided, measured
 from shoal_server.packed import Kept
 from shoal_server.squid import (
     LivenessRules,
@@ -154,7 +154,7 @@ class Registry:
     store: Store
     rules: LivenessRules
 
-    def hear(self, beats: Sequence[Heartbeat], now: float) -> None:
+    def hear(self, beats: Sequence[Heartbeat], now: float, peers: FindPeers = alone) -> None:
         """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored."""
         latest = {squid_id(beat): beat for beat in _last_words(beats)}
         known = dict(self.store.recall(latest))
@@ -164,7 +164,7 @@ class Registry:
         # a store that was emptied is filled by any server: a squid may have come back between the reads
         known.update((key, origin) for key, origin in origins.items() if key in latest)
         farewells = self.store.farewells(strangers) if strangers else {}
-        change = _Change([], [], [])
+        change = _Change(peers, [], [], [])
         for key, beat in latest.items():
             previous = known.get(key)
             if beat.state is AgentState.LEAVING:
@@ -232,6 +232,7 @@ _REACH_EVENTS = {
 class _Change:
     """What one batch does to the store."""
 
+    peers: FindPeers
     squids: list[Squid]
     gone: list[str]
     events: list[Event]
@@ -239,7 +240,7 @@ class _Change:
 
     def hear(self, beat: Heartbeat, key: str, previous: Past, now: float) -> None:
         """A squid that we know."""
-        self.squids.append(_later(previous, beat, now))
+        self.squids.append(_later(previous, beat, now, self.peers))
         if previous.beat.uuid != beat.uuid:
             self.events.append(Event(now, EventKind.RESTARTED, key, f"agent {beat.uuid}"))
         if beat.state is not previous.beat.state:
@@ -248,7 +249,7 @@ class _Change:
     def meet(self, beat: Heartbeat, key: str, origin_id: str, origin: Past | None, now: float) -> None:
         """A squid that we do not know, at least not there."""
         if origin:
-            self.squids.append(_later(origin, beat, now))
+            self.squids.append(_later(origin, beat, now, self.peers))
             self.gone.append(origin_id)
             self.events.append(Event(now, EventKind.MOVED, key, f"was {origin_id}"))
         else:
@@ -307,19 +308,28 @@ def _merged(known: Squid, present: Squid | None) -> Squid:
     return replace(present, created=min(known.created, present.created), verification=verification)
 
 
-def heard_again(previous: Squid, beat: Heartbeat, now: float) -> Squid:
+def heard_again(previous: Squid, beat: Heartbeat, now: float, peers: FindPeers = alone) -> Squid:
     """A known squid after one more heartbeat."""
-    later = _later(previous, beat, now)
+    later = _later(previous, beat, now, peers)
     return replace(later, verification=previous.verification, drained=previous.drained)
 
 
-def _later(previous: Past, beat: Heartbeat, now: float) -> Squid:
+def _later(previous: Past, beat: Heartbeat, now: float, peers: FindPeers) -> Squid:
     """What intake writes of a known squid after one more heartbeat: nothing of verifiers and operators."""
-    seconds = now - previous.seen
-    load = smoothed(previous.load, beat.load, seconds)
-    strain = smoothed(previous.pressure, pressure(beat.metrics), seconds)
-    takes = taken(previous.takes, utilisation(beat, load, strain), previous.seen, now)
-    return Squid(beat, previous.created, now, load, pressure=strain, takes=takes)
+    seconds, strain = now - previous.seen, pressure(beat.metrics)
+    present = utilisation(beat, beat.load, strain)
+    decision = decided(previous, squid_id(beat), peers, present, now)
+    return Squid(
+        beat,
+        previous.created,
+        now,
+        smoothed(previous.load, beat.load, seconds),
+        pressure=smoothed(previous.pressure, strain, seconds),
+        takes=decision.takes,
+        used=measured(previous.used, min(present, MOST_UTILISATION), previous.seen, now),
+        share=decision.share,
+        trend=decision.trend,
+    )
 
 
 def smoothed(before: float, present: float, seconds: float) -> float:

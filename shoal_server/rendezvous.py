@@ -4,8 +4,8 @@ Every squid draws a number for the requester, the larger its weight the better; 
 numbers (C. Schindelhauer, G. Schomaker: Weighted Distributed Hash Tables, 2005). A squid that joins or
 grows takes its share from all others alike and moves nobody between them; one that leaves moves its own.
 
-Requesters fall into `SPOTS` spots by their address, and a spot has one order: so there are few enough
-orders to remember, and far more than squids in a group.
+Requesters fall into `SPOTS` spots by their address, and a spot has one order. There are so many that also a
+squid with a hundredth of its group's capacity gets hundreds of them.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import socket
 import numpy as np
 import numpy.typing as npt
 
-SPOTS = 4096
+SPOTS = 65_536
 MANY = 256
 """From here on it pays to find the best before they are sorted."""
 MARGIN = 10
@@ -22,12 +22,38 @@ _DRAWS = -np.log((np.arange(4096) + 0.5) / 4096)
 """Exponentially distributed numbers; divided by weights, the least of several is fairly won. As few as stay
 in a processor's first caches."""
 _SHIFT = np.uint32(20)
+_STEEP = 12
+_SPOT_BITS = 16
 _Draws = npt.NDArray[np.float64]
 
 
 def seed(text: str) -> int:
-    """64 bits that stand for a squid."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+    """64 bits that stand for a squid; the upper 32, its factor for `Equals`, are not weak."""
+    number = _digest(text.encode())
+    while _is_weak(number >> 32):
+        number = _digest(number.to_bytes(8))
+    return number
+
+
+def _digest(text: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+
+
+def _is_weak(factor: int) -> bool:
+    """Whether multiples of a factor, modulo 2^32, are for some number of neighbouring spots far from even.
+
+    That is told by the continued fraction of factor / 2^32: after so many spots as a denominator the
+    multiples come back almost to where they were, the nearer the larger the next quotient is
+    (L. Kuipers, H. Niederreiter: Uniform Distribution of Sequences, 1974, chapter 2.3). One squid of twenty
+    would get more than 1.5 times its part at one site of twenty.
+    """
+    spots, before, rest, last = 1, 0, factor, 1 << 32
+    while rest and spots < SPOTS:
+        quotient, following = divmod(last, rest)
+        if quotient > _STEEP:
+            return True
+        spots, before, rest, last = quotient * spots + before, spots, following, rest
+    return spots < SPOTS
 
 
 def spot(address: str) -> int:
@@ -35,8 +61,8 @@ def spot(address: str) -> int:
     try:
         number = int.from_bytes(socket.inet_pton(socket.AF_INET, address))
     except OSError:
-        return seed(address) % SPOTS
-    return (number ^ number >> 12 ^ number >> 24) % SPOTS
+        return _digest(address.encode()) % SPOTS
+    return (number ^ number >> _SPOT_BITS ^ number >> 2 * _SPOT_BITS) % SPOTS
 
 
 class Equals:

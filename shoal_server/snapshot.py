@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shoal_common.errors import Unavailable
+from shoal_server.balance import Peers
 from shoal_server.board import Board
 from shoal_server.classic import RankBy
 from shoal_server.georecords import shared_owner
@@ -94,6 +95,13 @@ class SnapshotKeeper:
     def lists(self, squid_id: str) -> bool:
         """Whether there is a squid of this id."""
         return squid_id in self._ledger
+
+    def peers(self, squid_id: str) -> Peers | None:
+        """The squids of a squid's failure domain, as the present board has them."""
+        board, row = self.current.board, self._ledger.row(squid_id)
+        if row is None or row >= len(board.listed) or board.listed[row].squid.id != squid_id:
+            return None  # it is on no board yet, or has just changed its row
+        return board.peers(row)
 
     def now(self) -> float:
         """The time by the store's clock (seconds since 1970)."""

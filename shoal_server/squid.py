@@ -175,6 +175,12 @@ class Past(Protocol):
     def pressure(self) -> float: ...
     @property
     def takes(self) -> float: ...
+    @property
+    def used(self) -> float: ...
+    @property
+    def share(self) -> float: ...
+    @property
+    def trend(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,9 @@ class Squid:
 
     `created` and `seen` are the server's clock (seconds since 1970) at its first and last heartbeat;
     `load` is its load (kB/s) and `pressure` that of its other resources (0..1), both smoothed over minutes;
-    `takes` tells how many of those who ask it has room for (`crowding`); `drained` is the operator's mark.
+    `takes` tells how many of those who ask it has room for (`crowding`), `used` is its mean utilisation when
+    that was last measured, `share` its part among its equals, as a multiple of what its capacity says, and
+    `trend` how that changed last (`balance`); `drained` is the operator's mark.
     """
 
     beat: Heartbeat
@@ -194,6 +202,9 @@ class Squid:
     drained: bool = False
     pressure: float = 0.0
     takes: float = 1.0
+    used: float = 0.0
+    share: float = 1.0
+    trend: float = 0.0
 
     @property
     def id(self) -> str:

@@ -16,13 +16,13 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from shoal_server.crowding import GOAL
-
 LEARNING_SECONDS = 3600.0
 """A process that has just started takes everybody for a newcomer."""
 REMEMBERED_HOURS = 6
 TIMES = 3.0
 """A worker that boots fetches its software: so many times its usual share, for some minutes."""
+GOAL = 0.872
+"""What newcomers fill a place to (utilisation, 0..1): how they fall to its squids is not balanced yet."""
 SHOWING_SECONDS = 180.0
 """After so long most of what newcomers ask for shows in the smoothed load."""
 BOOT_SECONDS = 900.0

@@ -119,11 +119,11 @@ class _Run:
         """The heartbeats of this step, then its lookups."""
         now = step * STEP
         load, squares, _ = self._loads(demand)
-        self._fleet.hear(load, squares, now)
+        self._fleet.hear(load, squares, now, self._policy.peers)
         asking = self._first_round(step) if step < FIRST_STEPS else self._workload.asks(step)
+        self._policy.look(self._fleet)
         if not len(asking):
             return
-        self._policy.look(self._fleet)
         told = self._policy.told(asking)
         lame = load > SLUGGISH_TIMES * self._fleet.capacity(now)  # it serves so many times slower
         moves = self._clients.take(asking, told, lame, ~self._fleet.alive, now)

@@ -7,6 +7,7 @@ import numpy as np
 from benchmarks.simulator.arrays import Flags, Floats
 from benchmarks.simulator.world import World
 from shoal_common.heartbeat import Heartbeat
+from shoal_server.balance import FindPeers, alone
 from shoal_server.registry import heard_again
 from shoal_server.squid import Listed, LivenessRules, Reach, Squid, Verification
 
@@ -71,10 +72,10 @@ class Fleet:
             for index in np.flatnonzero(squids):
                 self.listed[index] = None
 
-    def hear(self, load: Floats, squares: Floats, now: float) -> None:
+    def hear(self, load: Floats, squares: Floats, now: float, peers: FindPeers = alone) -> None:
         """A heartbeat of each squid that lives: its load, as bursty as its workers make it.
 
-        `squares` are the sums of the squares of the workers' demands.
+        `squares` are the sums of the squares of the workers' demands; `peers` is what the server finds.
         """
         self.now = now
         noisy = load + BURST * np.sqrt(squares) * self.random.standard_normal(len(load))
@@ -82,7 +83,7 @@ class Fleet:
         self.heard[self.alive] = now
         for index in range(self.world.squids):
             if self.alive[index]:
-                self.listed[index] = self._heard(index, now)
+                self.listed[index] = self._heard(index, now, peers)
             elif now - self.heard[index] > self.rules.dead_after:
                 self.listed[index] = None
 
@@ -91,12 +92,12 @@ class Fleet:
         """Which squids the server lists."""
         return np.array([one is not None for one in self.listed])
 
-    def _heard(self, index: int, now: float) -> Listed:
+    def _heard(self, index: int, now: float, peers: FindPeers) -> Listed:
         before = self.listed[index]
         if before is None:
             return self._first(index, now, now, float(self.reported[index]))
         beat = self._beat(index, float(self.reported[index]), now)
-        return Listed(heard_again(before.squid, beat, now), before.place, before.owner)
+        return Listed(heard_again(before.squid, beat, now, peers), before.place, before.owner)
 
     def _first(self, index: int, started: float, now: float, load: float) -> Listed:
         site = self.world.sites[self.world.squid_site[index]]

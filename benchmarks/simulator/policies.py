@@ -14,6 +14,7 @@ from benchmarks.simulator.clients import NOBODY, Told
 from benchmarks.simulator.fleet import STEP, Fleet
 from benchmarks.simulator.world import World
 from shoal_client.choice import GROUP_KM, GROUP_SHARE
+from shoal_server.balance import Peers, alone
 from shoal_server.ledger import Ledger
 from shoal_server.lookup import Lookup, seat
 from shoal_server.plan import Plan
@@ -31,13 +32,18 @@ COUNT = 7
 
 
 class Policy(Protocol):
-    """Answers lookups. `look` is called when the server's picture has changed, before the lookups."""
+    """Answers lookups. `look` is called when the server's picture has changed, before the lookups; `peers`
+    with the next heartbeats.
+    """
 
     def look(self, fleet: Fleet) -> None:
         """Take a picture of what the server knows now."""
 
     def told(self, workers: Ints) -> Told:
         """The answers to these workers."""
+
+    def peers(self, squid_id: str) -> Peers | None:
+        """Whom the server holds a squid against."""
 
 
 class _Locator:
@@ -81,6 +87,7 @@ class Shipped:
         self._requesters = [self.lookup.requester(address) for address in addresses]
         self._spots = [spot(address) for address in addresses]
         self._ledger = Ledger(verify=True)
+        self._board = self._ledger.board()
         self._ids: dict[int, str] = {}
         """Of the squids that are listed."""
         self._squids: list[int] = []
@@ -101,6 +108,10 @@ class Shipped:
             self._squids = [number[one.squid.id] for one in self._ledger.roster]
             self._ids = ids
         self._picture(fleet.now)
+
+    def peers(self, squid_id: str) -> Peers | None:
+        row = self._ledger.row(squid_id)
+        return None if row is None else self._board.peers(row)
 
     def _picture(self, now: float) -> None:
         self._now = now
@@ -172,6 +183,9 @@ class _Other:
         self.fleet = fleet
         self.known = fleet.known
         self._prepare()
+
+    def peers(self, squid_id: str) -> None:
+        alone(squid_id)
 
     def _prepare(self) -> None:
         """What is worked out once for a picture."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from shoal_common.errors import InvalidHeartbeat, Unavailable
 from shoal_common.heartbeat import Heartbeat
+from shoal_server.balance import FindPeers, alone
 from shoal_server.intake.complaints import Complaints
 from shoal_server.intake.ordinary import read
 from shoal_server.registry import Registry
@@ -37,12 +38,14 @@ class Reception:
 
     `placed` tells whether the operator's location table holds an address: a loopback or link-local
     address would send every worker, and our own verifier, to a service of its own machine, so it is
-    believed only where the operator has written it down (a test bed, a demonstration).
+    believed only where the operator has written it down (a test bed, a demonstration). `peers` finds the
+    squids that a squid is held against.
     """
 
-    def __init__(self, registry: Registry, placed: Callable[[str], bool]) -> None:
+    def __init__(self, registry: Registry, placed: Callable[[str], bool], peers: FindPeers = alone) -> None:
         self._registry = registry
         self._placed = placed
+        self._peers = peers
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._complaints = Complaints(LOG_LINES_A_MINUTE)
@@ -63,7 +66,7 @@ class Reception:
                 refusals.append(error)
         if beats:
             try:
-                self._registry.hear(beats, self._registry.store.now())
+                self._registry.hear(beats, self._registry.store.now(), self._peers)
             except Unavailable:
                 self.storing = False
                 raise

@@ -44,6 +44,9 @@ class _Written(msgspec.Struct, omit_defaults=True, gc=False):
     seen: float = 0.0
     pressure: float = 0.0
     takes: float = 1.0
+    used: float = 0.0
+    share: float = 1.0
+    trend: float = 0.0
 
 
 class SquidRecord(_Written, gc=False):
@@ -76,6 +79,9 @@ class Recalled(msgspec.Struct, gc=False):
     seen: float = 0.0
     pressure: float = 0.0
     takes: float = 1.0
+    used: float = 0.0
+    share: float = 1.0
+    trend: float = 0.0
 
 
 _record = msgspec.json.Decoder(SquidRecord)
@@ -87,7 +93,8 @@ _encoder = msgspec.json.Encoder()
 def beat_record(squid: Squid) -> bytes:
     """What heartbeats say of a squid, since when it is known, and when it was last heard."""
     said = _BeatRecord(*_said(squid.beat))
-    return _encoder.encode(_Written(said, squid.created, squid.load, squid.seen, squid.pressure, squid.takes))
+    derived = squid.pressure, squid.takes, squid.used, squid.share, squid.trend
+    return _encoder.encode(_Written(said, squid.created, squid.load, squid.seen, *derived))
 
 
 def recalled(record: str) -> Recalled:

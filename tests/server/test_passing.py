@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from shoal_common.heartbeat import Metrics
+from shoal_server.balance import MOST_UTILISATION
 from shoal_server.packed import Packed
-from shoal_server.passing import MOST_UTILISATION, passing
+from shoal_server.passing import passing
 from shoal_server.registry import heard_again
 from shoal_server.squid import UNKNOWN_OWNER, Squid
 from tests.fakes import NOW, beat, squid
@@ -45,6 +45,10 @@ def test_a_squid_is_known_long_after_a_window() -> None:
 
 
 def test_what_a_squid_takes_is_what_the_registry_says() -> None:
-    full = heard_again(squid(load=1e6), beat(load=1e6, metrics=Metrics(cpu_cores=1)), NOW + 1800)
+    full = heard_again(squid(load=1e6), beat(load=1e6), NOW + 1800)
     assert full.takes < 1
     assert column("takes", full) == [full.takes]
+
+
+def test_so_is_its_share() -> None:
+    assert column("share", replace(squid(), share=1.25)) == [1.25]

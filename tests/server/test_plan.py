@@ -17,6 +17,7 @@ def plan(chance: random.Random, sizes: Sequence[int], away: int, domains: int, c
     columns = {
         "seed": np.array([chance.getrandbits(64) for _ in range(ends[-1])], np.uint64),
         "weight": np.array([chance.choice([1e5, 2e5, 122_000.0]) for _ in range(ends[-1])]),
+        "share": np.array([chance.choice([1.0, 0.7, 1.5]) for _ in range(ends[-1])], np.float32),
         "domain": np.array([chance.randrange(domains) for _ in range(ends[-1])], np.int32),
     }
     doors = {number: Door.of(chance.getrandbits(64), chance.random()) for number in range(crowded)}

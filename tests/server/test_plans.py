@@ -22,9 +22,16 @@ NEAR_VICTORIA = Place(48.2, -122.9, site="nearby")
 PARIS = Place(48.86, 2.35, site="paris")
 
 
-def squid(number: int, place: Place, age: float = 86_400.0, takes: float = 1.0, load: float = 0.0) -> Listed:
+def squid(
+    number: int,
+    place: Place,
+    age: float = 86_400.0,
+    takes: float = 1.0,
+    load: float = 0.0,
+    share: float = 1.0,
+) -> Listed:
     one = listed(place, public_ip=f"192.0.2.{number}", load=load)
-    return replace(one, squid=replace(one.squid, created=NOW - age, takes=takes))
+    return replace(one, squid=replace(one.squid, created=NOW - age, takes=takes, share=share))
 
 
 class Booting(Surge):
@@ -126,6 +133,16 @@ def test_plans_that_tell_a_squid_of_another_weight_are_made_anew_and_no_others()
     board = ledger.board()
     here, there = plan(board, VICTORIA), plan(board, GENEVA)
     ledger.put(squid(2, GENEVA, age=30.0))
+    board = ledger.board()
+    assert plan(board, VICTORIA) is here
+    assert not plan(board, GENEVA).alike(there)
+
+
+def test_plans_that_tell_a_squid_of_another_share_are_made_anew_and_no_others() -> None:
+    ledger = four_places()
+    board = ledger.board()
+    here, there = plan(board, VICTORIA), plan(board, GENEVA)
+    ledger.put(squid(2, GENEVA, share=0.5))
     board = ledger.board()
     assert plan(board, VICTORIA) is here
     assert not plan(board, GENEVA).alike(there)

@@ -354,7 +354,7 @@ def test_a_second_failure_domain_is_not_worth_money_while_free_squids_will_do() 
 def test_whoever_pays_for_all_squids_is_told_two_failure_domains_all_the_same() -> None:
     site = [replace(by(f"192.0.2.{number}", GENEVA), owner=METERED) for number in range(2, 8)]
     other = replace(by("192.0.2.1", MELBOURNE), owner=METERED)
-    assert order(VISITOR, [other, *site], count=3)[-1] == "192.0.2.1"
+    assert "192.0.2.1" in order(VISITOR, [other, *site], count=3)
 
 
 def test_a_metered_squid_is_taken_when_the_free_one_is_saturated() -> None:

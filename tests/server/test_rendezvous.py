@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_server.rendezvous import MANY, SPOTS, Equals, seed
+from shoal_server.rendezvous import _STEEP, MANY, SPOTS, Equals, _is_weak, seed
 from tests.common.properties import PROPERTY
 
 
@@ -57,3 +57,22 @@ def test_a_squid_that_grows_moves_nobody_between_the_others() -> None:
     for spot in range(500):
         first = after.order(spot, 1)[0]
         assert first in (5, before.order(spot, 1)[0])
+
+
+@pytest.mark.parametrize(("turns", "off"), [(1, 0.0), (3, 0.001), (7, -0.0001), (250, 1e-6)])
+def test_a_factor_that_comes_back_to_where_it_was_after_few_spots_is_weak(turns: int, off: float) -> None:
+    assert _is_weak(round((1 / turns + off) * 2**32) % 2**32)
+
+
+def test_the_golden_section_is_the_strongest_factor() -> None:
+    assert not _is_weak(round((5**0.5 - 1) / 2 * 2**32))
+
+
+@given(st.integers(0, 255))
+@PROPERTY
+def test_neighbouring_workers_fall_evenly_on_the_numbers_of_any_squid(number: int) -> None:
+    factor = seed(f"192.0.2.{number}:3128") >> 32
+    for workers in (100, 1000, 10_000):
+        numbers = np.sort(np.arange(workers, dtype=np.uint64) * np.uint64(factor) % np.uint64(2**32))
+        widest = float(np.diff(np.append(numbers, numbers[0] + np.uint64(2**32))).max())
+        assert widest * workers / 2**32 < _STEEP + 2

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from shoal_server.crowding import GOAL
 from shoal_server.ledger import Ledger
 from shoal_server.lookup import Lookup
 from shoal_server.registry import Registry
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules
-from shoal_server.surge import BOOT_SECONDS, FEW, LEARNING_SECONDS, TIMES, Surge
+from shoal_server.surge import BOOT_SECONDS, FEW, GOAL, LEARNING_SECONDS, TIMES, Surge
 from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, FlakyStore, Places, squid
 
 HOME, AWAY = 11, 22

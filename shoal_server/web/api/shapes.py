@@ -67,8 +67,9 @@ class SquidFacts(Struct, frozen=True, kw_only=True):
 
     `state` is how recently it was heard; `load` is smoothed over minutes; `utilisation` is that of its
     scarcest resource. `takes`: 1 while there is room for all who ask; down to 0.5 it has room for fewer and
-    fewer guests from farther away, below that for locals alone. `hit_ratio` is hits over requests, null
-    where the agent does not say.
+    fewer guests from farther away, below that for locals alone. `share`: its part among the squids of its
+    place, as a multiple of what its capacity says. `hit_ratio` is hits over requests, null where the agent
+    does not say.
     """
 
     id: str
@@ -87,6 +88,7 @@ class SquidFacts(Struct, frozen=True, kw_only=True):
     max_load: Rate
     utilisation: Share
     takes: Share
+    share: Annotated[float, Meta(description="More than 1 if it was used less than the others, else less.")]
     hit_ratio: Share | None
     verification: Checks
     created: Time
@@ -122,6 +124,7 @@ def facts(listed: Listed, now: float, rules: LivenessRules, *, whole: bool) -> d
         "max_load": round(squid.max_load),
         "utilisation": round(squid.utilisation, 4),
         "takes": round(squid.takes, 4),
+        "share": round(squid.share, 4),
         "hit_ratio": hit_ratio(squid),
         "verification": checks(squid.verification),
         "created": squid.created,
