@@ -27,6 +27,8 @@ STALE_SECONDS = 3600.0
 GROUP_SHARE = 0.1
 GROUP_KM = 50.0
 """Distances this close to the nearest of a group make no difference: CVMFS may balance."""
+FEE_KM = 100_000.0
+"""Multiples of this are no way: servers add them where a squid costs money or has no room (docs/rest.md)."""
 WORTH_TIMES = 2.0
 WORTH_KM = 100.0
 """A change is worth it for a squid that is nearer by both of these."""
@@ -184,7 +186,8 @@ def _grouped(taken: Sequence[Candidate], lame: frozenset[HostPort]) -> Groups:
 
 def _as_near(first: Candidate, other: Candidate) -> bool:
     if first.distance is not None and other.distance is not None:
-        return abs(other.distance - first.distance) <= max(GROUP_KM, GROUP_SHARE * first.distance)
+        way = first.distance % FEE_KM
+        return abs(other.distance - first.distance) <= max(GROUP_KM, GROUP_SHARE * way)
     return first.local and other.local
 
 

@@ -232,7 +232,7 @@ class Board:
         """Takes the nearest group out of `effective`."""
         if self.rank_by is RankBy.CLASSIC:
             return _next_one(effective, columns["seed"])
-        return _next_group(effective)
+        return _next_group(effective, columns["own"])
 
 
 def _nearest_km(effective: Floats, columns: Columns) -> float:
@@ -243,12 +243,12 @@ def _nearest_km(effective: Floats, columns: Columns) -> float:
     return float(effective[nearest] - columns["own"][nearest])
 
 
-def _next_group(effective: Floats) -> Rows | None:
-    """Takes the nearest group out of `effective`."""
-    nearest = float(effective[effective.argmin()]) if effective.size else np.inf
-    if nearest == np.inf:
+def _next_group(effective: Floats, own: Floats) -> Rows | None:
+    """Takes the nearest group out of `effective`; `own` is what of that is for what the squids are."""
+    first = effective.argmin() if effective.size else None
+    if first is None or effective[first] == np.inf:
         return None
-    rows: Rows = (effective <= group_end(nearest)).nonzero()[0]
+    rows: Rows = (effective <= group_end(float(effective[first]), float(own[first]))).nonzero()[0]
     effective[rows] = np.inf
     return rows
 

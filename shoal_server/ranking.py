@@ -22,15 +22,15 @@ from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid, is_site_local, metered
 
 EARTH_RADIUS_KM = 6371.0
-CROWDED_KM = 200_000.0
+METERED_KM = 100_000.0
+"""No metered path while a free one has room: more than half the globe, the lowest tier, a doubt and by the
+classic formula a full load cost together, and by more than a group is wide."""
+CROWDED_KM = 2 * METERED_KM
 """A squid that has no room for a requester comes after all that have, metered ones too. Short of that its
 load says nothing: workers come back every 10 to 30 minutes, so whoever sorts squids by differences of load
 sends all of them to and fro."""
 DOUBT_KM = 20_000.0
 """A squid that could not be checked comes after all that could."""
-METERED_KM = 100_000.0
-"""No metered path while a free one has room: more than half the globe, the lowest tier, a doubt and by the
-classic formula a full load cost together, and by more than a group is wide."""
 TIER_KM = 1_000.0
 """What each tier of the location table is worth."""
 SLOW_START = ((60.0, 0.1), (180.0, 0.25), (600.0, 0.5))
@@ -257,9 +257,12 @@ def unit_vector(place: Place) -> tuple[float, float, float]:
     return flat * math.cos(longitude), flat * math.sin(longitude), math.sin(latitude)
 
 
-def group_end(first_km: float) -> float:
-    """The effective distance up to which a squid is as good as its group's first."""
-    return first_km + max(GROUP_KM, GROUP_SHARE * first_km)
+def group_end(first_km: float, own_km: float) -> float:
+    """The effective distance up to which a squid is as good as its group's first.
+
+    `own_km` of that is for what the first itself is; that its network is metered is no way either.
+    """
+    return first_km + max(GROUP_KM, GROUP_SHARE * ((first_km - own_km) % METERED_KM))
 
 
 def weight(max_load: Floats, age: Floats) -> Floats:

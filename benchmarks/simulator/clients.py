@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.simulator.arrays import Flags, Floats, Ints
 from benchmarks.simulator.world import World
-from shoal_client.choice import GROUP_KM, GROUP_SHARE, RETURN_SECONDS, WORTH_KM, WORTH_TIMES
+from shoal_client.choice import FEE_KM, GROUP_KM, GROUP_SHARE, RETURN_SECONDS, WORTH_KM, WORTH_TIMES
 
 MOUNTS = 4
 """Repositories that a worker has mounted; each has a quarter of the worker's demand."""
@@ -73,7 +73,8 @@ class Clients:
         bad = np.append(np.where(dead, DEAD, lame * LAME), DEAD)  # the last one is for NOBODY
         chain, km = self._chosen(workers, told, bad)
         timid = ~self._world.in_order[workers]
-        as_near = km[:, 1] <= km[:, 0] + np.maximum(GROUP_KM, GROUP_SHARE * km[:, 0])
+        way = np.where(np.isfinite(km[:, 0]), km[:, 0], 0.0) % FEE_KM
+        as_near = km[:, 1] <= km[:, 0] + np.maximum(GROUP_KM, GROUP_SHARE * way)
         content = timid & self._content(workers, told, chain, km, bad)
         content &= ~self._returning(workers, chain, as_near, bad, content, now)
         changing = (chain[:, 0] != NOBODY) & ~content

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from shoal_client.candidates import Candidate, Source, from_listing, merge
 from shoal_client.choice import RETURN_SECONDS, Decision, Preference, Situation, decide, placed
 from shoal_client.remarks import remarks
@@ -88,6 +90,13 @@ def test_squids_within_a_tenth_of_the_way_form_a_group() -> None:
     assert [sorted(group) for group in hosts(choose((at(1, 2000), good()), (at(2, 2190), good())))] == [
         [1, 2]
     ]
+
+
+@pytest.mark.parametrize("fee", [100_000, 200_000, 300_000])
+def test_a_server_s_fee_is_no_part_of_the_way(fee: float) -> None:
+    assert hosts(choose((at(1, fee + 300), good()), (at(2, fee + 1500), good()))) == [[1], [2]]
+    near = hosts(choose((at(1, fee), good()), (at(2, fee + 40), good())))
+    assert [sorted(group) for group in near] == [[1, 2]]
 
 
 def test_without_kilometres_there_are_no_groups() -> None:

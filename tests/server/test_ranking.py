@@ -354,7 +354,21 @@ def test_a_second_failure_domain_is_not_worth_money_while_free_squids_will_do() 
 def test_whoever_pays_for_all_squids_is_told_two_failure_domains_all_the_same() -> None:
     site = [replace(by(f"192.0.2.{number}", GENEVA), owner=METERED) for number in range(2, 8)]
     other = replace(by("192.0.2.1", MELBOURNE), owner=METERED)
-    assert "192.0.2.1" in order(VISITOR, [other, *site], count=3)
+    assert order(VISITOR, [other, *site], count=3)[-1] == "192.0.2.1"
+
+
+@pytest.mark.parametrize("owner", [METERED, Owner()])
+def test_who_pays_or_takes_what_nobody_checked_is_told_the_nearest_first_all_the_same(owner: Owner) -> None:
+    squids = [replace(by(f"192.0.2.{number}", MELBOURNE), owner=owner) for number in range(2, 8)]
+    near = replace(by("192.0.2.1", GENEVA), owner=owner)
+    unchecked = [
+        replace(one, squid=one.squid.with_verification(Verification(Reach.UNVERIFIED, checked=NOW)))
+        for one in (near, *squids)
+    ]
+    for number in range(20):
+        requester = replace(VISITOR, address=f"203.0.113.{number}")
+        assert order(requester, [near, *squids])[0] == "192.0.2.1"
+        assert order(requester, unchecked)[0] == "192.0.2.1"
 
 
 def test_a_metered_squid_is_taken_when_the_free_one_is_saturated() -> None:
