@@ -176,9 +176,10 @@ def test_an_explanation_has_a_bound_and_says_what_it_leaves_out() -> None:
 
     good = [numbered(n, Upstream.BOTH) for n in range(30)]
     site = Site([*good, *(numbered(n, Upstream.CVMFS) for n in range(30, 30 + MANY))])
-    told = site.get("/api/v1/explain?service=frontier").get_json()
-    assert (sum(map(len, told["groups"])), told["further"]) == (5, 25)
-    assert (len(told["excluded"]), told["excluded_total"]) == (200, MANY)
+    for path in ("explain?service=frontier", "nearest?service=frontier&explain=yes"):
+        told = site.get(f"/api/v1/{path}").get_json()
+        assert (sum(map(len, told["groups"])), told["further"]) == (5, 25)
+        assert (len(told["excluded"]), told["excluded_total"]) == (200, MANY)
 
 
 def test_an_explanation_ends_in_strings_ready_to_copy(site: Site) -> None:

@@ -64,7 +64,8 @@ class Excluded(Struct, frozen=True):
 class NearestAnswer(Struct, frozen=True, kw_only=True):
     """Squids, best first; those of one group are near enough to be equals.
 
-    With explain=yes also the nearest of those that are left out, and how many there are in all.
+    With explain=yes also the nearest of those that are left out, how many there are in all, and how many more
+    would do (`further`).
     """
 
     requester: Requester
@@ -74,6 +75,7 @@ class NearestAnswer(Struct, frozen=True, kw_only=True):
     groups: list[list[RankedSquid]]
     excluded: list[Excluded] | UnsetType = UNSET
     excluded_total: int | UnsetType = UNSET
+    further: int | UnsetType = UNSET
 
 
 class Explained(NearestAnswer, frozen=True, kw_only=True):
@@ -95,7 +97,7 @@ def nearest(call: Call, asked: Question) -> NearestAnswer:
 
     Whoever asks about another address learns of those squids alone that it may know of itself.
     """
-    return _answer(call, asked.of(call.address))[0]
+    return _answer(call, asked.of(call.address))
 
 
 @get("/explain", cache=CACHE)
@@ -105,11 +107,10 @@ def explain(call: Call, asked: Question) -> Explained:
     The same as `nearest` with explain=yes, which it takes for granted.
     """
     question = structs.replace(asked.of(call.address), explain=YesNo.YES)
-    told, found, best = _answer(call, question)
+    told = _answer(call, question)
     ready = strings(call.backend, question)
     return Explained(
         **structs.asdict(told),
-        further=found.allowed - len(best),
         cvmfs=ready.cvmfs,
         frontier=ready.frontier,
         pac=ready.pac,
@@ -119,7 +120,7 @@ def explain(call: Call, asked: Question) -> Explained:
 OPERATIONS = (nearest, explain)
 
 
-def _answer(call: Call, question: Question) -> tuple[NearestAnswer, Explanation, Sequence[Ranked]]:
+def _answer(call: Call, question: Question) -> NearestAnswer:
     found = answer(call.backend, question)
     best = found.told
     requester = found.requester
@@ -131,11 +132,12 @@ def _answer(call: Call, question: Question) -> tuple[NearestAnswer, Explanation,
         groups=[[_ranked(call, found, one) for one in group] for _, group in _grouped(best)],
     )
     if question.explain is YesNo.NO:
-        return told, found, best
+        return told
     left_out = [
         Excluded(shown_id(found, one.squid), one.squid.beat.hostname, why) for one, why in found.excluded
     ]
-    return structs.replace(told, excluded=left_out, excluded_total=found.left_out), found, best
+    further = found.allowed - len(best)
+    return structs.replace(told, excluded=left_out, excluded_total=found.left_out, further=further)
 
 
 def _grouped(best: Sequence[Ranked]) -> Sequence[tuple[int, list[Ranked]]]:
