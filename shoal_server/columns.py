@@ -25,7 +25,7 @@ ROW = np.dtype(
         ("known_long", "?"),
         ("flags", "u2"),
         ("would", "u2"),
-        ("weight", "f8"),
+        ("weight", "f4"),
         ("share", "f4"),
         ("seed", "u8"),
         ("networks", "u8"),

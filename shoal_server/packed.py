@@ -25,8 +25,8 @@ _SAID = tuple(field.name for field in fields(Heartbeat))
 _COMMON = tuple(name for name in _SAID if name not in _OWN + _PASSING)
 _COUNTED = tuple(field.name for field in fields(Metrics))
 _DERIVED = tuple(field.name for field in fields(Squid))[6:]
-"""What follows `drained`: numbers that the registry derives from heartbeats."""
-_NUMBERS = ("seen", "checked", "due", "timestamp", "rate", "created", "load", *_DERIVED)
+"""What follows `drained`: numbers that the registry derives from heartbeats. Kept in single precision."""
+_NUMBERS = ("seen", "checked", "due", "timestamp", "rate", "created", "load")
 """`rate` is the load of the last heartbeat."""
 
 
@@ -63,11 +63,13 @@ _decode_own = msgspec.msgpack.Decoder(_types(Heartbeat, _OWN)).decode
 _decode_words = msgspec.msgpack.Decoder(
     tuple[_types(Metrics, _COUNTED) | None, str, int]  # type: ignore[misc]
 ).decode
-_HEAD = struct.Struct(f"<{len(_NUMBERS)}dI")
+_HEAD = struct.Struct(f"<{len(_NUMBERS)}d{len(_DERIVED)}fI")
 """The numbers, and how long the part is that comes next."""
 _LENGTH = slice(_HEAD.size - 4, _HEAD.size)
 _SEEN, _TIMES = struct.Struct("<d"), struct.Struct("<3d")
-_ROW = np.dtype([*((name, "<f8") for name in _NUMBERS), ("length", "<u4")])
+_ROW = np.dtype(
+    [*((name, "<f8") for name in _NUMBERS), *((name, "<f4") for name in _DERIVED), ("length", "<u4")]
+)
 MOST_SHARED = 4096
 
 _shared = functools.lru_cache(MOST_SHARED)(bytes)

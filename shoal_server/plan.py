@@ -26,7 +26,8 @@ class Part:
         self.rows = _packed(rows)
         self.domains = _packed(columns["domain"][rows])
         self.among = frozenset(self.domains)
-        self.equals = Equals(columns["seed"][rows], columns["weight"][rows] * columns["share"][rows])
+        weights = columns["weight"][rows].astype(np.float64) * columns["share"][rows]
+        self.equals = Equals(columns["seed"][rows], weights)
 
 
 @dataclass(frozen=True, slots=True)

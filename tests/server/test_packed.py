@@ -41,9 +41,8 @@ _CHECKS = st.builds(
     st.integers(0, 1000),
     st.lists(st.sampled_from(["cvmfs", "frontier"]), unique=True).map(tuple),
 )
-_SQUIDS = st.builds(
-    Squid, _BEATS, _NUMBERS, _NUMBERS, _NUMBERS, _CHECKS, st.booleans(), st.floats(0, 1), st.floats(0, 1)
-)
+_DERIVED = st.floats(-1, 8, width=32)
+_SQUIDS = st.builds(Squid, _BEATS, _NUMBERS, _NUMBERS, _NUMBERS, _CHECKS, st.booleans(), *[_DERIVED] * 5)
 
 
 def packed(one: Squid) -> Packed:

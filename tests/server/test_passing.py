@@ -47,7 +47,7 @@ def test_a_squid_is_known_long_after_a_window() -> None:
 def test_what_a_squid_takes_is_what_the_registry_says() -> None:
     full = heard_again(squid(load=1e6), beat(load=1e6), NOW + 1800)
     assert full.takes < 1
-    assert column("takes", full) == [full.takes]
+    assert column("takes", full) == pytest.approx([full.takes])
 
 
 def test_so_is_its_share() -> None:
