@@ -6,12 +6,17 @@ from enum import StrEnum
 from flask import url_for
 
 from shoal_common.heartbeat import Upstream
+from shoal_server.crowding import openings
 from shoal_server.squid import Listed, Liveness, LivenessRules, Place, Reach, Squid
 from shoal_server.web.questions import id_for
-from shoal_server.web.words import span
+from shoal_server.web.words import percent, span
 
 SKEW_SECONDS = 10.0
 """A smaller difference between two clocks hurts nobody, and may be the message's way."""
+
+
+LITTLE = 0.005
+"""A share that would be shown as a whole one."""
 
 
 class State(StrEnum):
@@ -132,6 +137,26 @@ class Row:
         if abs(behind) <= SKEW_SECONDS:
             return "right"
         return f"{span(abs(behind))} {'behind' if behind > 0 else 'ahead'}"
+
+    @property
+    def room(self) -> str:
+        """Whom its place has room for (`crowding`)."""
+        locals_, guests = openings(self.squid.takes)
+        if guests >= 1:
+            return "all who ask"
+        if guests > 0:
+            return f"its own place, {percent(guests)} of others"
+        return f"{percent(locals_)} of its own place"
+
+    @property
+    def weight(self) -> str:
+        """Its share among the squids of its place, if that is not what its capacity says (`balance`)."""
+        share = self.squid.share
+        if abs(share - 1) < LITTLE:
+            return ""
+        return (
+            f"{percent(share)} of what its capacity says, for it was used {'less' if share > 1 else 'more'}"
+        )
 
     @property
     def words(self) -> str:

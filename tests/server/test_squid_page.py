@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,6 +70,31 @@ def test_it_tells_what_the_squid_said_and_how_it_was_checked() -> None:
         "uvic, Victoria, CA",
     ):
         assert part in told
+
+
+@pytest.mark.parametrize(
+    ("takes", "room"),
+    [
+        (1.0, "all who ask"),
+        (0.75, "its own place, 50 % of others"),
+        (0.5, "100 % of its own"),
+        (0.2, "40 % of its own"),
+    ],
+)
+def test_whom_its_place_has_room_for_is_told(takes: float, room: str) -> None:
+    assert f"Has room for {room}" in words(site(replace(squid(), takes=takes)), f"/squid/{ID}")
+
+
+@pytest.mark.parametrize(("share", "part", "why"), [(0.8, "80 %", "more"), (1.2, "120 %", "less")])
+def test_a_share_that_is_not_what_its_capacity_says_is_told_with_the_reason(
+    share: float, part: str, why: str
+) -> None:
+    told = words(site(replace(squid(), share=share)), f"/squid/{ID}")
+    assert f"Share {part} of what its capacity says, for it was used {why}" in told
+
+
+def test_a_share_that_is_what_its_capacity_says_is_left_out() -> None:
+    assert "Share" not in words(site(squid()), f"/squid/{ID}")
 
 
 def test_what_an_agent_does_not_say_is_left_out() -> None:
