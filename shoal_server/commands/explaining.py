@@ -40,7 +40,8 @@ def _explain(call: Call) -> Answer:
 def _text(found: Mapping[str, Any]) -> str:
     requester = found["requester"]
     told = [(number, one) for number, group in enumerate(found["groups"], start=1) for one in group]
-    asked = f"{safe(requester['address'])} ({place(requester['place'])}; service: {safe(found['service'])})"
+    where = requester.get("unplaced") or place(requester["place"])
+    asked = f"{safe(requester['address'])} ({safe(where)}; service: {safe(found['service'])})"
     return _told(asked, told) + _left_out(found.get("excluded", [])) + _state(found["state"])
 
 

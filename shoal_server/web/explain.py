@@ -12,7 +12,7 @@ from shoal_server.squid import Listed
 from shoal_server.web.backend import Backend, requester_address
 from shoal_server.web.map import Area, Mark, marks, path
 from shoal_server.web.problems import BadQueryError
-from shoal_server.web.questions import DEFAULT_COUNT, MOST, Question, answer, strings
+from shoal_server.web.questions import DEFAULT_COUNT, MOST, Question, answer, strings, unplaced
 from shoal_server.web.rows import Row, place_words
 
 MOST_NAMED = 200
@@ -136,6 +136,7 @@ def _page(backend: Backend, question: Question, own: str) -> str:
         usual=DEFAULT_COUNT,
         requester=requester,
         where=place_words(requester.place) if requester.place else None,
+        unplaced=unplaced(backend, requester),
         told=told,
         most_km=max((one.effective_km for one in best), default=0.0),
         others=others,

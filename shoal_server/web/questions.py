@@ -14,7 +14,8 @@ from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.proxylist import ProxyList
 from shoal_server.lookup import ANY_TYPE, SQUIDS, Explanation
-from shoal_server.squid import Squid
+from shoal_server.ranking import Requester
+from shoal_server.squid import Squid, is_site_local
 from shoal_server.web.backend import Backend, is_operator, requester_address
 from shoal_server.web.parameters import Address, YesNo, read
 from shoal_server.web.wpad import PLAIN, pac_by_service, proxies, proxy
@@ -69,6 +70,19 @@ def answer(backend: Backend, question: Question) -> Explanation:
     """The whole answer, as far as whoever asks may know it."""
     types = SQUIDS if question.service is Upstream.BOTH else ANY_TYPE
     return _found(backend, question, question.service, types)
+
+
+def unplaced(backend: Backend, requester: Requester) -> str | None:
+    """Why the place of a requester is not known, as a sentence; None if it is."""
+    if requester.place:
+        return None
+    if is_site_local(requester.address):
+        why = "it is a private address"
+    elif backend.geoip_built() is None:
+        why = "there is no GeoIP database"
+    else:
+        why = "no GeoIP database knows it"
+    return f"{why}, and the location table does not hold it; distances are assumed"
 
 
 def strings(backend: Backend, question: Question) -> Strings:

@@ -9,7 +9,7 @@ import pytest
 
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server.squid import Place, Reach, Verification
-from tests.fakes import GENEVA, GOOD, VICTORIA, squid
+from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, squid
 from tests.server.site import STRANGER, Site
 from tests.server.test_pages import HOSTILE, Page
 
@@ -295,8 +295,30 @@ def test_the_apis_strings_name_the_inside_address_to_its_own_site_alone(site: Si
 
 def test_a_squid_and_a_worker_whose_places_are_unknown_are_explained_too() -> None:
     page = Site([NEAR, FAR]).get("/explain").get_data(as_text=True)
-    assert "whose place is unknown" in page
+    assert "whose place is unknown (there is no GeoIP database, and" in page
     assert "assumed" in page
+
+
+@pytest.mark.parametrize(
+    ("address", "built", "why"),
+    [
+        ("10.1.2.3", NOW, "it is a private address"),
+        ("203.0.113.7", None, "there is no GeoIP database"),
+        ("203.0.113.7", NOW, "no GeoIP database knows it"),
+    ],
+)
+def test_why_a_place_is_unknown_is_told(address: str, built: float | None, why: str) -> None:
+    site = Site([NEAR])
+    site.built = built
+    requester = site.get("/api/v1/nearest", address).get_json()["requester"]
+    told = f"{why}, and the location table does not hold it; distances are assumed"
+    assert (requester["place"], requester["unplaced"]) == (None, told)
+
+
+def test_of_a_known_place_no_reason_is_told(site: Site) -> None:
+    requester = site.get("/api/v1/nearest?address=203.0.113.8").get_json()["requester"]
+    assert requester["place"]
+    assert requester["unplaced"] is None
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -14,7 +14,7 @@ from shoal_server.ranking import ASSUMED_KM, Ranked, Relation
 from shoal_server.web.api.operations import Call, get
 from shoal_server.web.api.shapes import Km, SquidFacts, State, Where, Whose, facts, where, whose
 from shoal_server.web.parameters import YesNo
-from shoal_server.web.questions import Question, answer, shown_id, strings
+from shoal_server.web.questions import Question, answer, shown_id, strings, unplaced
 
 KEEP_SECONDS = 600
 """How long to keep an answer: load is smoothed over minutes, and another squid's cache may be cold."""
@@ -27,6 +27,7 @@ class Requester(Struct, frozen=True):
     address: str
     place: Where | None
     owner: Whose
+    unplaced: Annotated[str | None, Meta(description="Why its place is not known; null if it is.")]
 
 
 class Terms(Struct, frozen=True):
@@ -125,7 +126,12 @@ def _answer(call: Call, question: Question) -> NearestAnswer:
     best = found.told
     requester = found.requester
     told = NearestAnswer(
-        requester=Requester(str(requester.address), where(requester.place), whose(requester.owner)),
+        requester=Requester(
+            str(requester.address),
+            where(requester.place),
+            whose(requester.owner),
+            unplaced(call.backend, requester),
+        ),
         service=question.service,
         state=call.backend.state,
         keep_seconds=KEEP_SECONDS,
