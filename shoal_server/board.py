@@ -137,10 +137,19 @@ class Board:
         return Seat(seat.place, relevant, seat.inside, seat.address)
 
     def peers(self, row: int) -> Peers | None:
-        """The squids of a row's failure domain that have been known for a window; None if there are none."""
+        """The squids of a row's failure domain that have been known for a window; None if there are none.
+
+        None too for a squid that nobody is told of: that it is used little is no reason to give it more.
+        """
+        if not self._serving[row]:
+            return None
         domain = int(self._columns["domain"][row])
         takes, used, room = (float(values[domain]) for values in self._domains)
         return Peers(takes / room, used / room) if room else None
+
+    @cached_property
+    def _serving(self) -> Flags:
+        return serving(self._columns)
 
     @cached_property
     def _domains(self) -> Sequence[npt.NDArray[np.float64]]:
@@ -150,7 +159,7 @@ class Board:
         used = np.concatenate([numbers(packed[at : at + MOST_AT_ONCE])["used"] for at in starts])
         present = columns["load"] / np.maximum(columns["weight"], 1e-9)
         used = np.where(used > 0, used, present)  # servers of before did not measure
-        room = columns["weight"] * (columns["known_long"] & serving(columns))
+        room = columns["weight"] * (columns["known_long"] & self._serving)
         return [
             np.bincount(columns["domain"], of).astype(np.float64)
             for of in (columns["takes"] * room, used * room, room)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -259,6 +260,13 @@ def test_who_is_new_or_serves_nobody_does_not_count() -> None:
     failed = at(3, used=0.1)
     failed = replace(failed, squid=failed.squid.with_verification(replace(GOOD, reach=Reach.FAILED)))
     assert peers_of_first([at(1, used=0.5), at(2, age=700.0, used=0.1), failed]) == Peers(1.0, 0.5)
+
+
+@pytest.mark.parametrize("changed", [{"drained": True}, {"verification": replace(GOOD, reach=Reach.FAILED)}])
+def test_a_squid_that_nobody_is_told_of_is_held_against_nobody(changed: dict[str, Any]) -> None:
+    out = at(1, used=0.1)
+    out = replace(out, squid=replace(out.squid, **changed))
+    assert peers_of_first([out, at(2, used=0.8)]) is None
 
 
 def test_where_all_are_new_there_are_no_peers() -> None:
