@@ -11,7 +11,7 @@ from benchmarks.simulator import clients, fleet, targets, workload, world
 from benchmarks.simulator.engine import Record
 from benchmarks.simulator.sites import SITES
 from benchmarks.simulator.targets import Verdict, fleet_load, mean_km, optimum, unevenness
-from shoal_server import crowding, ranking, surge
+from shoal_server import balance, crowding, ranking, rendezvous, surge
 
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 SHOWN = ("together", "flood", "lone", "failures")
@@ -101,11 +101,11 @@ def _row(run: Run) -> str:
 
 
 def _constants() -> str:
-    rows = [
-        f"| {module.__name__.rpartition('.')[2]}.{name} | {value:g} |"
-        for module in (ranking, crowding, surge)
-        for name, value in _numbers(module).items()
-    ]
+    seen: dict[tuple[str, float], str] = {}
+    for module in (rendezvous, ranking, crowding, balance, surge):
+        for one in _numbers(module).items():
+            seen.setdefault(one, module.__name__.rpartition(".")[2])  # others import it
+    rows = [f"| {module}.{name} | {value:g} |" for (name, value), module in seen.items()]
     return "### The constants of this run\n\n| constant | value |\n|---|---|\n" + "\n".join(rows)
 
 
