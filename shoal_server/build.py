@@ -67,16 +67,22 @@ class Role(StrEnum):
     VERIFY = "verify"
 
 
+_M_ARENA_MAX = -8  # mallopt(3)
+
+
 def _freeze() -> None:
     """Spare the collector what lasts as long as the process: code, and the squids that were there at first.
 
-    To look through all of it takes some 50 ms, during which nobody is answered. What only the start needed
-    goes back to the system, where the C library knows how (glibc).
+    To look through all of it takes some 50 ms, during which nobody is answered. Where the C library knows how
+    (glibc), what only the start needed goes back to the system, and threads get no heaps of their own: they
+    take turns anyway, and each heap has gaps.
     """
     gc.collect()
     gc.freeze()
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+    library = ctypes.CDLL(None)
+    if trim := getattr(library, "malloc_trim", None):
         trim(0)
+        library.mallopt(_M_ARENA_MAX, 1)
 
 
 class Loop(Protocol):
