@@ -21,7 +21,7 @@ from shoal_server.web.legacy import listed_cache
 from shoal_server.web.orders import Orders
 
 MOST_PATHS = 1000
-ANSWERS_BYTES, PLACE_BYTES, OWN_BYTES, END_BYTES, TOLD_BYTES = 2000, 50, 270, 550, 240
+ANSWERS_BYTES, PLACE_BYTES, OWN_BYTES, END_BYTES, TOLD_BYTES = 3000, 50, 270, 550, 240
 """What one of them takes, with its share of the tables that hold it and (a place) of the plan."""
 _UNKNOWN: Any = None
 _BEGIN, _NULL, _NOTHING = range(3)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal_server.plan import Plan
+from shoal_server.rendezvous import SPOTS
 
 BLOCK = 64
 PATIENCE = 6
@@ -27,7 +28,7 @@ class Orders:
     def __init__(self, plan: Plan, count: int) -> None:
         self._plan = plan
         self._count = count
-        self._asked: dict[int, int] = {}
+        self._asked = bytearray(SPOTS // BLOCK)
         """How often each block was asked for, as long as it is not worked out."""
         self._blocks: dict[int, npt.NDArray[np.unsignedinteger[Any]]] = {}
         self._spots: dict[int, array[int]] = {}
@@ -39,9 +40,8 @@ class Orders:
             return self._spots.get(spot) or self._single(spot)
         block = self._blocks.get(spot // BLOCK)
         if block is None:
-            asked = self._asked.get(spot // BLOCK, 0)
-            if asked < PATIENCE:
-                self._asked[spot // BLOCK] = asked + 1
+            if self._asked[spot // BLOCK] < PATIENCE:
+                self._asked[spot // BLOCK] += 1
                 return self._plan.told(spot, self._count)
             block = self._block(spot // BLOCK)
         order: list[int] = block[spot % BLOCK].tolist()
