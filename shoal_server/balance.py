@@ -52,8 +52,9 @@ FindPeers = Callable[[str], Peers | None]
 """The domain of a squid, by its id; None while that is not known, or all are new there."""
 
 
-def alone(_squid_id: str) -> None:
+def alone(_squid_id: str) -> Peers | None:
     """A squid's peers where nobody knows them."""
+    return None
 
 
 class Decision(NamedTuple):
@@ -104,7 +105,7 @@ def balanced(before: Decision, used: float, mean: float) -> Decision:
     gain = _gain(before.trend, shrinks=used > mean)
     change = math.pow(mean / max(used, mean / 1000), gain)
     share = before.share * min(MOST_STEP, max(1 / MOST_STEP, change))
-    return Decision(before.takes, min(MOST_SHARE, max(LEAST_SHARE, share)), -gain if used > mean else gain)
+    return Decision(before.takes, min(MOST_SHARE, max(LEAST_SHARE, share)), math.copysign(gain, mean - used))
 
 
 def _gain(trend: float, *, shrinks: bool) -> float:

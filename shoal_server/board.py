@@ -145,7 +145,7 @@ class Board:
             return None
         domain = int(self._columns["domain"][row])
         takes, used, room = (float(values[domain]) for values in self._domains)
-        return Peers(takes / room, used / room) if room else None
+        return Peers(takes, used) if room else None
 
     @cached_property
     def _serving(self) -> Flags:
@@ -153,17 +153,22 @@ class Board:
 
     @cached_property
     def _domains(self) -> Sequence[npt.NDArray[np.float64]]:
-        """What the squids of each domain take, and what they were used, both times their room; and that."""
+        """What the squids of each domain take and were used in the mean, and their room (kB/s)."""
         columns, packed = self._columns, self.listed.packed
         starts = range(0, len(packed), MOST_AT_ONCE)
         used = np.concatenate([numbers(packed[at : at + MOST_AT_ONCE])["used"] for at in starts])
         present = columns["load"] / np.maximum(columns["weight"], 1e-9)
         used = np.where(used > 0, used, present)  # servers of before did not measure
-        room = columns["weight"] * (columns["known_long"] & self._serving)
-        return [
-            np.bincount(columns["domain"], of).astype(np.float64)
-            for of in (columns["takes"] * room, used * room, room)
-        ]
+        domain, room = columns["domain"], self._room
+        whole = np.bincount(domain, room).astype(np.float64)
+        return parts(domain, columns["takes"], room), parts(domain, used, room), whole
+
+    @property
+    def _room(self) -> npt.NDArray[np.float64]:
+        """What each squid can send (kB/s) that counts for its domain: it serves, and has for a window."""
+        room: npt.NDArray[np.float64] = self._columns["weight"].astype(np.float64)
+        room *= self._columns["known_long"] & self._serving
+        return room
 
     def _crowd(self, surge: Mapping[int, float]) -> None:
         """Work out the doors of crowded domains.
@@ -172,10 +177,9 @@ class Board:
         take of those who boot together.
         """
         columns, seeds = self._columns, self._codes.domain_seeds
-        domain, takes = columns["domain"], columns["takes"].astype(np.float64)
-        capacity = columns["weight"] * (columns["known_long"] & serving(columns))
-        part = parts(domain, takes, capacity)
-        outwards = np.where(roomy(domain, part, columns["load"], capacity), 1.0, part)
+        domain, room = columns["domain"], self._room
+        part = parts(domain, columns["takes"], room)
+        outwards = np.where(roomy(domain, part, columns["load"], room), 1.0, part)
         crowded = {*np.flatnonzero(outwards < 1).tolist(), *surge}
         self._doors = {
             number: Door.of(seeds[number], float(outwards[number]), surge.get(number, 1.0))

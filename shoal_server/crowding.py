@@ -5,23 +5,23 @@ guests alone, of whom it takes 2 * takes - 1; below that no guest finds room, an
 nearer than LOCAL_KM, it takes 2 * takes. So nobody loses the squids of his own place to somebody else.
 
 Once in a `WINDOW`, as long as the slowest workers need to come back, the part in question is multiplied by
-the utilisation that is wanted over the one that is. It causes at most the whole load, so growing never
-overshoots, whatever part guests are of all. Between two limits it stays, so that a steady load moves
-nobody. Squids that would fail together count together, by the mean of what they take. Which requesters are
-turned away is a matter of their spot: the parts shrink and grow at one end, so that nobody goes to and fro
-while others stay.
+the utilisation that is wanted over the one that was measured (`balance`). It causes at most the whole load,
+so growing never overshoots, whatever part guests are of all. Between two limits it stays, so that a steady
+load moves nobody. Squids that would fail together count together, by the means of what they take and are
+used. Which requesters are turned away is a matter of their spot: the parts shrink and grow at one end, so
+that nobody goes to and fro while others stay.
 
 The constants were chosen by simulation in several worlds (docs/policy.md).
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal_server.rendezvous import SPOTS
+from shoal_server.rendezvous import SPOT_BITS, SPOTS
 
 WINDOW = 1800.0
 """Seconds between two changes; deployed workers come back every 10 to 30 minutes."""
@@ -50,6 +50,7 @@ LOCAL_KM = 150.0
 ROOMY = 0.75
 """Below this utilisation a place turns nobody away: well below FREE, lest it shuts and opens."""
 Floats = npt.NDArray[np.float64]
+Spots = TypeVar("Spots", int, npt.NDArray[np.int64])
 
 
 def taken(before: float, utilisation: float) -> float:
@@ -102,12 +103,15 @@ class Door:
 
     def opens(self, spot: int) -> bool:
         """Whether there is room for the requesters of a spot."""
-        return (self.factor * spot + self.start) >> 16 & 0xFFFF < SPOTS * self.part
+        return self._number(spot) < SPOTS * self.part
 
     def opens_each(self, spots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """The same for many spots."""
-        opens: npt.NDArray[np.bool_] = (self.factor * spots + self.start) >> 16 & 0xFFFF < SPOTS * self.part
+        opens: npt.NDArray[np.bool_] = self._number(spots) < SPOTS * self.part
         return opens
+
+    def _number(self, spots: Spots) -> Spots:
+        return (self.factor * spots + self.start) >> 32 - SPOT_BITS & SPOTS - 1
 
     def for_guests(self, *, nearest: bool) -> "Door":
         """The same for those who are no locals; `nearest`: no other place is nearer to them."""
@@ -125,7 +129,8 @@ def parts(domain: npt.NDArray[np.integer], takes: Floats, weight: Floats) -> Flo
 def roomy(
     domain: npt.NDArray[np.integer], part: Floats, load: npt.NDArray[np.floating[Any]], capacity: Floats
 ) -> npt.NDArray[np.bool_]:
-    """Which domains turn nobody away though some squid of theirs is full: another of them has room.
+    """Which domains turn nobody away, whatever their squids take: their load has fallen since, or it was
+    decided for one of them that was full, by an intake that did not know the others.
 
     They would be used below ROOMY if all came who are turned away, these being guests at the most.
     """

@@ -240,7 +240,7 @@ class _Change:
 
     def hear(self, beat: Heartbeat, key: str, previous: Past, now: float) -> None:
         """A squid that we know."""
-        self.squids.append(_later(previous, beat, now, self.peers))
+        self.squids.append(_later(previous, beat, key, now, self.peers))
         if previous.beat.uuid != beat.uuid:
             self.events.append(Event(now, EventKind.RESTARTED, key, f"agent {beat.uuid}"))
         if beat.state is not previous.beat.state:
@@ -249,7 +249,7 @@ class _Change:
     def meet(self, beat: Heartbeat, key: str, origin_id: str, origin: Past | None, now: float) -> None:
         """A squid that we do not know, at least not there."""
         if origin:
-            self.squids.append(_later(origin, beat, now, self.peers))
+            self.squids.append(_later(origin, beat, key, now, self.peers))
             self.gone.append(origin_id)
             self.events.append(Event(now, EventKind.MOVED, key, f"was {origin_id}"))
         else:
@@ -310,15 +310,15 @@ def _merged(known: Squid, present: Squid | None) -> Squid:
 
 def heard_again(previous: Squid, beat: Heartbeat, now: float, peers: FindPeers = alone) -> Squid:
     """A known squid after one more heartbeat."""
-    later = _later(previous, beat, now, peers)
+    later = _later(previous, beat, squid_id(beat), now, peers)
     return replace(later, verification=previous.verification, drained=previous.drained)
 
 
-def _later(previous: Past, beat: Heartbeat, now: float, peers: FindPeers) -> Squid:
+def _later(previous: Past, beat: Heartbeat, key: str, now: float, peers: FindPeers) -> Squid:
     """What intake writes of a known squid after one more heartbeat: nothing of verifiers and operators."""
     seconds, strain = now - previous.seen, pressure(beat.metrics)
     present = utilisation(beat, beat.load, strain)
-    decision = decided(previous, squid_id(beat), peers, present, now)
+    decision = decided(previous, key, peers, present, now)
     return Squid(
         beat,
         previous.created,

@@ -14,7 +14,8 @@ import socket
 import numpy as np
 import numpy.typing as npt
 
-SPOTS = 65_536
+SPOT_BITS = 16
+SPOTS = 1 << SPOT_BITS
 MANY = 256
 """From here on it pays to find the best before they are sorted."""
 MARGIN = 10
@@ -23,7 +24,7 @@ _DRAWS = -np.log((np.arange(4096) + 0.5) / 4096)
 in a processor's first caches."""
 _SHIFT = np.uint32(20)
 _STEEP = 12
-_SPOT_BITS = 16
+"""A partial quotient above this makes a factor weak."""
 _Draws = npt.NDArray[np.float64]
 
 
@@ -62,7 +63,7 @@ def spot(address: str) -> int:
         number = int.from_bytes(socket.inet_pton(socket.AF_INET, address))
     except OSError:
         return _digest(address.encode()) % SPOTS
-    return (number ^ number >> _SPOT_BITS ^ number >> 2 * _SPOT_BITS) % SPOTS
+    return (number ^ number >> SPOT_BITS ^ number >> 2 * SPOT_BITS) % SPOTS
 
 
 class Equals:

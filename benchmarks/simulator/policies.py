@@ -184,8 +184,8 @@ class _Other:
         self.known = fleet.known
         self._prepare()
 
-    def peers(self, squid_id: str) -> None:
-        alone(squid_id)
+    def peers(self, squid_id: str) -> Peers | None:
+        return alone(squid_id)
 
     def _prepare(self) -> None:
         """What is worked out once for a picture."""

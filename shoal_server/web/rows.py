@@ -13,10 +13,8 @@ from shoal_server.web.words import percent, span
 
 SKEW_SECONDS = 10.0
 """A smaller difference between two clocks hurts nobody, and may be the message's way."""
-
-
 LITTLE = 0.005
-"""A share that would be shown as a whole one."""
+"""A share so near to 1 would be shown as 100 %."""
 
 
 class State(StrEnum):

@@ -180,19 +180,9 @@ MIXED = [
     squid(uuid="for-cvmfs", public_ip="5.2.0.2", upstream=Upstream.CVMFS),
     squid(uuid="for-frontier", public_ip="5.2.0.3", upstream=Upstream.FRONTIER),
     squid(uuid="six", public_ip=None, ipv6="2001:db8::1"),
-    squid(
-        uuid="varnish-cvmfs",
-        public_ip="5.2.0.9",
-        port=6081,
-        cache_type=CacheType.VARNISH,
-        upstream=Upstream.CVMFS,
-    ),
-    squid(
-        uuid="varnish-frontier",
-        public_ip="5.2.0.9",
-        port=6082,
-        cache_type=CacheType.VARNISH,
-        upstream=Upstream.FRONTIER,
+    *(
+        squid(uuid=f"v{port}", public_ip="5.2.0.9", port=port, cache_type=CacheType.VARNISH, upstream=service)
+        for port, service in ((6081, Upstream.CVMFS), (6082, Upstream.FRONTIER))
     ),
     *(squid(uuid=f"more{n}", public_ip=f"5.2.1.{n}") for n in range(1, 13)),
 ]

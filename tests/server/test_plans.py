@@ -128,21 +128,14 @@ def test_a_plan_is_made_anew_when_a_squid_leaves() -> None:
     assert list(plan(ledger.board(), VICTORIA).rows) == [0]
 
 
-def test_plans_that_tell_a_squid_of_another_weight_are_made_anew_and_no_others() -> None:
+@pytest.mark.parametrize("changed", [{"age": 30.0}, {"share": 0.5}])
+def test_plans_that_tell_a_squid_of_another_weight_or_share_are_made_anew_and_no_others(
+    changed: dict[str, float],
+) -> None:
     ledger = four_places()
     board = ledger.board()
     here, there = plan(board, VICTORIA), plan(board, GENEVA)
-    ledger.put(squid(2, GENEVA, age=30.0))
-    board = ledger.board()
-    assert plan(board, VICTORIA) is here
-    assert not plan(board, GENEVA).alike(there)
-
-
-def test_plans_that_tell_a_squid_of_another_share_are_made_anew_and_no_others() -> None:
-    ledger = four_places()
-    board = ledger.board()
-    here, there = plan(board, VICTORIA), plan(board, GENEVA)
-    ledger.put(squid(2, GENEVA, share=0.5))
+    ledger.put(squid(2, GENEVA, **changed))
     board = ledger.board()
     assert plan(board, VICTORIA) is here
     assert not plan(board, GENEVA).alike(there)

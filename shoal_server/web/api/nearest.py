@@ -19,6 +19,7 @@ from shoal_server.web.questions import Question, answer, shown_id, strings, unpl
 KEEP_SECONDS = 600
 """How long to keep an answer: load is smoothed over minutes, and another squid's cache may be cold."""
 CACHE = "private, max-age=10"
+Further = Annotated[int, Meta(description="How many more squids would do.")]
 
 
 class Requester(Struct, frozen=True):
@@ -66,7 +67,7 @@ class NearestAnswer(Struct, frozen=True, kw_only=True):
     """Squids, best first; those of one group are near enough to be equals.
 
     With explain=yes also the nearest of those that are left out, how many there are in all, and how many more
-    would do (`further`).
+    would do.
     """
 
     requester: Requester
@@ -76,7 +77,7 @@ class NearestAnswer(Struct, frozen=True, kw_only=True):
     groups: list[list[RankedSquid]]
     excluded: list[Excluded] | UnsetType = UNSET
     excluded_total: int | UnsetType = UNSET
-    further: int | UnsetType = UNSET
+    further: Further | UnsetType = UNSET
 
 
 class Explained(NearestAnswer, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ class Explained(NearestAnswer, frozen=True, kw_only=True):
     serve it.
     """
 
-    further: Annotated[int, Meta(description="How many more squids would do.")]
+    further: Further
     cvmfs: Annotated[str, Meta(description="CVMFS_HTTP_PROXY; empty if no squid serves CVMFS.")]
     frontier: Annotated[str, Meta(description="For FRONTIER_SERVER; empty if no squid serves Frontier.")]
     pac: Annotated[str, Meta(description="What /wpad.dat answers such a worker for this service.")]
