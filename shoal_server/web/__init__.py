@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response
+from werkzeug.routing import IntegerConverter
 
 from shoal_common.version import VERSION
 from shoal_server.web import (
@@ -35,6 +36,12 @@ MOST_BYTES = 16 * 1024
 """No request has a longer body."""
 
 
+class Number(IntegerConverter):
+    """A number in a path, of the digits 0 to 9 alone; the framework takes those of every script."""
+
+    regex = "[0-9]+"
+
+
 def application(backend: Backend) -> "WSGIApplication":
     """The application that is served: plain lookups in front of the framework, which does the rest."""
     return FastPath(create_app(backend).wsgi_app, backend).__call__  # a bound method is called sooner
@@ -44,6 +51,7 @@ def create_app(backend: Backend) -> Flask:
     """The pages and answers by the framework."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
+    app.url_map.converters["int"] = Number
     counting.install(app, backend)
     problems.install(app)
     app.jinja_env.globals["version"] = VERSION

@@ -86,22 +86,33 @@ def unplaced(backend: Backend, requester: Requester) -> str | None:
 
 
 def strings(backend: Backend, question: Question) -> Strings:
-    """The strings for a worker; whoever asks finds no squid in them that he may not know of."""
+    """The strings for a worker; whoever asks finds no squid in them that he may not know of.
+
+    A worker that asks by IPv4 may have nothing else, so none of IPv6 alone is named to him.
+    """
     own = requester_address(request, backend.trusted_proxies)
-    both = (Upstream.CVMFS, Upstream.FRONTIER)
-    cvmfs, frontier = (_chain(_found(backend, question, service, SQUIDS)) for service in both)
+    address = question.address or Address(own)
+    both, ipv4 = (Upstream.CVMFS, Upstream.FRONTIER), ":" not in address
+    cvmfs, frontier = (_chain(_found(backend, question, service, SQUIDS, ipv4=ipv4)) for service in both)
     asked = both if question.service is Upstream.BOTH else (question.service,)
     # The address is named even if it is his own: who reads an explanation is not counted as a worker.
-    lists = [proxies(backend, own, question.address or Address(own), service) for service in asked]
+    lists = [proxies(backend, own, address, service) for service in asked]
     return Strings(cvmfs.to_cvmfs(), frontier.to_frontier(), pac_by_service(lists, PLAIN))
 
 
 def _found(
-    backend: Backend, question: Question, service: Upstream, types: frozenset[CacheType]
+    backend: Backend,
+    question: Question,
+    service: Upstream,
+    types: frozenset[CacheType],
+    *,
+    ipv4: bool = False,
 ) -> Explanation:
     own = requester_address(request, backend.trusted_proxies)
     asker = None if is_operator(request, backend.operator_token) else own
-    return backend.lookup.explain(question.address or own, asker, service, types, count=question.count)
+    return backend.lookup.explain(
+        question.address or own, asker, service, types, count=question.count, ipv4=ipv4
+    )
 
 
 def _chain(found: Explanation) -> ProxyList:

@@ -56,7 +56,8 @@ def test_all_tells_all_whatever_the_number(eight: Site, rest: str) -> None:
 
 @pytest.mark.parametrize("name", [*NEAREST, "/all"])
 @pytest.mark.parametrize(
-    "rest", ["/x", "x", "/3x", "/-1", "/1.5", "/+1", "/1e3", "/3/3", "/%00", "/null", "/½"]
+    "rest",
+    ["/x", "x", "/3x", "/-1", "/1.5", "/+1", "/1e3", "/3/3", "/%00", "/null", "/½", "/\u0663", "\u0663"],
 )
 def test_a_count_that_is_no_number_is_not_found(eight: Site, name: str, rest: str) -> None:
     assert eight.get(name + rest).status_code == 404
