@@ -265,7 +265,8 @@ class _Ears:
         intake = make_intake(settings, reception)
 
         def hears() -> bool:
-            return intake.connected and keeper.stale_since is None and reception.storing
+            stores = keeper.stale_since is None and reception.stores(keeper.followed)
+            return intake.connected and stores
 
         sweeper = Sweeper(registry, keeper, HoldRules(cap=settings.hold_cap), hears)
         return cls(reception, intake, sweeper)

@@ -34,7 +34,10 @@ class Intake(Protocol):
 
 
 class Reception:
-    """Takes message bodies in batches; `storing` is whether the last one could be stored.
+    """Takes message bodies in batches.
+
+    `failed_at` is when a batch could not be stored (seconds since 1970, by the store's clock), unless one has
+    been since.
 
     `placed` tells whether the operator's location table holds an address: a loopback or link-local
     address would send every worker, and our own verifier, to a service of its own machine, so it is
@@ -49,7 +52,12 @@ class Reception:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._complaints = Complaints(LOG_LINES_A_MINUTE)
-        self.storing = True
+        self.failed_at: float | None = None
+
+    def stores(self, answered: float) -> bool:
+        """Whether a heartbeat would be stored now, as far as is known: the last batch was, or the store has
+        `answered` somebody (seconds since 1970, by its clock) after it could not be."""
+        return self.failed_at is None or answered > self.failed_at
 
     def take(self, bodies: Sequence[bytes]) -> None:
         """Register the valid messages of a batch, oldest first.
@@ -65,12 +73,13 @@ class Reception:
             except InvalidHeartbeat as error:
                 refusals.append(error)
         if beats:
+            now = self._registry.store.now()
             try:
-                self._registry.hear(beats, self._registry.store.now(), self._peers)
+                self._registry.hear(beats, now, self._peers)
             except Unavailable:
-                self.storing = False
+                self.failed_at = self._registry.store.now()
                 raise
-            self.storing = True
+            self.failed_at = None
         self._tally(len(beats), refusals)
 
     @property

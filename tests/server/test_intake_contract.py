@@ -224,7 +224,7 @@ def test_a_store_that_was_away_is_used_again_without_a_restart(door: Door, serve
     with door.serving(server):
         server.store.away = True
         door.publish(beats(1)[0])
-        wait_until(lambda: not server.reception.storing, WITHIN, "a batch was tried")
+        wait_until(lambda: server.reception.failed_at is not None, WITHIN, "a batch was tried")
         assert server.accepted == 0
         server.store.away = False
         door.publish(beats(2)[1])
@@ -262,7 +262,7 @@ def test_stopping_is_quick_even_while_the_store_is_away(door: Door, server: Serv
     with door.serving(server):
         server.store.away = True
         door.publish(*beats(1))
-        wait_until(lambda: not server.reception.storing, WITHIN, "a batch was tried")
+        wait_until(lambda: server.reception.failed_at is not None, WITHIN, "a batch was tried")
         began = time.monotonic()
     assert time.monotonic() - began < 2.0
 
@@ -296,7 +296,7 @@ def test_what_comes_while_the_store_is_away_is_delivered_when_it_is_back(
     with door.serving(server):
         server.store.away = True
         door.publish(*beats(5))
-        wait_until(lambda: not server.reception.storing, WITHIN, "a batch was tried")
+        wait_until(lambda: server.reception.failed_at is not None, WITHIN, "a batch was tried")
         assert server.accepted == 0
         server.store.away = False
         server.lists(5)
@@ -308,7 +308,7 @@ def test_nothing_is_acknowledged_before_it_is_stored(broker: RabbitMQ, queue: st
     server.store.away = True
     with door.serving(server):
         door.publish(*beats(3))
-        wait_until(lambda: not server.reception.storing, WITHIN, "a batch was tried")
+        wait_until(lambda: server.reception.failed_at is not None, WITHIN, "a batch was tried")
     successor = Server.new()
     with door.serving(successor):
         successor.lists(3)

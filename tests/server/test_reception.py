@@ -64,7 +64,8 @@ def test_while_the_store_is_away_a_batch_is_refused_and_not_counted(
     store.away = True
     with pytest.raises(Unavailable):
         reception.take([beat().encode(), b"{"])
-    assert not reception.storing
+    assert reception.failed_at is not None
+    assert not reception.stores(reception.failed_at)
     assert reception.counts == {}
 
 
@@ -80,7 +81,18 @@ def test_once_the_store_is_back_it_is_storing_again(reception: Reception, store:
         reception.take([beat().encode()])
     store.away = False
     reception.take([beat().encode()])
-    assert reception.storing
+    assert reception.failed_at is None
+
+
+def test_heartbeats_that_stay_away_after_a_batch_was_lost_are_no_reason_to_hold_expiry_for_ever(
+    reception: Reception, store: FlakyStore
+) -> None:
+    """Whoever publishes next may be dead by now, and no batch comes to show that the store is back."""
+    store.away = True
+    with pytest.raises(Unavailable):
+        reception.take([beat().encode()])
+    store.away = False
+    assert reception.stores(store.now() + 0.2)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254"])
