@@ -301,11 +301,22 @@ def _overtaken(beat: Heartbeat, origin: Past | None, farewell: float | None) -> 
 
 
 def _merged(known: Squid, present: Squid | None) -> Squid:
+    """What is known of a squid, with what a store says that has lost it and may have heard it since.
+
+    To that store it is new: of its past, and of what was found out about it, it says nothing.
+    """
     if present is None:
         return known
-    checked = present.verification.checked is not None
-    verification = present.verification if checked else known.verification
-    return replace(present, created=min(known.created, present.created), verification=verification)
+    heard = max(known, present, key=lambda squid: squid.seen)
+    checked = max(known, present, key=lambda squid: squid.verification.checked or 0.0)
+    return replace(
+        known,
+        beat=heard.beat,
+        seen=heard.seen,
+        created=min(known.created, present.created),
+        verification=checked.verification,
+        drained=known.drained or present.drained,
+    )
 
 
 def heard_again(previous: Squid, beat: Heartbeat, now: float, peers: FindPeers = alone) -> Squid:

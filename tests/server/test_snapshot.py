@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -112,6 +113,23 @@ def test_what_a_store_has_heard_since_it_lost_its_contents_counts(
     keeper.refresh(NOW + 7)
     (found,) = store.squids()
     assert (found.beat.load, found.seen, found.created, found.verification) == (77.0, NOW + 6, NOW, GOOD)
+
+
+def test_an_emptied_store_is_given_back_what_a_squid_was_besides_its_heartbeats(
+    registry: Registry, store: FlakyStore
+) -> None:
+    """Also what was heard between the loss and the restoration, and looks like a newcomer to the store."""
+    keeper = keeper_of(registry)
+    registry.hear([beat(load=10_000.0)], NOW)
+    (known,) = store.squids()
+    store.put([replace(known, takes=0.25, used=0.75, share=0.5, trend=-0.25, pressure=0.5)], [], [])
+    store.put_drained(ID, True, [])
+    keeper.refresh(NOW)
+    before = store.get([ID])[ID]
+    MemoryStore.__init__(store)
+    registry.hear([heard := beat(load=90_000.0)], NOW + 30)
+    keeper.refresh(NOW + 31)
+    assert store.get([ID])[ID] == replace(before, beat=heard, seen=NOW + 30)
 
 
 @pytest.mark.parametrize(
