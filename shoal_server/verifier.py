@@ -27,6 +27,7 @@ from shoal_server.squid import Reach, Squid, Times, Verification
 POLL_SECONDS = 0.2
 MOST_DOUBLINGS = 10
 UNJUDGED = "unjudged"
+NO_SERVLET = "no Frontier servlet is configured to check it by"
 WORKS_SECONDS = 1.0
 """How long an answer of an origin itself is believed; for longer, squids would be blamed for its outage."""
 OUTAGE_SECONDS = 10.0
@@ -67,7 +68,8 @@ class CheckRules:
 def conclude(
     before: Verification, verdict: Verdict | None, rules: CheckRules, *, private_only: bool, now: float
 ) -> Verification:
-    """The squid's state after a check that ended with `verdict` (None: no origin could be judged by).
+    """The squid's state after a check that ended with `verdict` (None: no origin could be judged by; then
+    nothing that was found out before is forgotten).
 
     A check against it counts as a failure; after `rules.failures` in a row a squid that was good is
     no longer offered, and one that never was good is not offered from the first. A private-only
@@ -76,7 +78,7 @@ def conclude(
     if verdict is None:
         unknown = before.reach is Reach.UNVERIFIED
         reason = "no origin could be reached to check it by" if unknown else before.reason
-        return Verification(before.reach, reason, now, now + rules.retry)
+        return replace(before, reason=reason, checked=now, due=now + rules.retry)
     if verdict.outcome is Outcome.GOOD:
         return Verification(Reach.GLOBAL, verdict.reason, now, now + rules.interval)
     if verdict.outcome is Outcome.DENIED:
@@ -158,19 +160,16 @@ class Verifier:
 
     def check(self, squid: Squid) -> None:
         """Check one squid now and record the outcome."""
-        wanted = self._origins.of(squid.beat.upstream)
+        before, wanted = squid.verification, self._origins.of(squid.beat.upstream)
         verdicts = {service: self._verdict(squid, targets) for service, targets in wanted.items()}
         now, best = self._registry.store.now(), _best(verdicts.values())
         with self._lock:
             self._counts[best.outcome.value if best else UNJUDGED] += 1
-        after = conclude(
-            squid.verification,
-            best,
-            self._rules,
-            private_only=squid.private_only,
-            now=now,
-        )
-        self._registry.record(squid, _jittered(_qualified(after, verdicts), now), now)
+        if any(wanted.values()):
+            after = conclude(before, best, self._rules, private_only=squid.private_only, now=now)
+        else:
+            after = replace(before, reason=NO_SERVLET, checked=now, due=now + self._rules.interval)
+        self._registry.record(squid, _jittered(_qualified(before, after, verdicts), now), now)
 
     def _check_claimed(self, squid: Squid) -> None:
         """Check it unless another server does, or has just done so.
@@ -227,13 +226,20 @@ def _best(verdicts: Iterable[Verdict | None]) -> Verdict | None:
     return next((verdict for verdict in known if verdict.good), known[0] if known else None)
 
 
-def _qualified(after: Verification, verdicts: Mapping[Upstream, Verdict | None]) -> Verification:
-    """With the services that it failed to deliver while it delivered another."""
-    failed = {service.value: v.reason for service, v in verdicts.items() if v and not v.good}
-    if not failed or not any(v and v.good for v in verdicts.values()):
-        return after
-    reasons = "; ".join(f"not {service}: {reason}" for service, reason in failed.items())
-    return replace(after, lacks=tuple(failed), reason=f"{after.reason}; {reasons}")
+def _qualified(
+    before: Verification, after: Verification, verdicts: Mapping[Upstream, Verdict | None]
+) -> Verification:
+    """With the services that it did not deliver while it delivered another: now, or before and not since."""
+    delivered = any(verdict and verdict.good for verdict in verdicts.values())
+    lacks = {
+        service.value: verdict.reason
+        if verdict
+        else "it did not before, and its origin cannot be reached now"
+        for service, verdict in verdicts.items()
+        if not (verdict and verdict.good) and (service.value in before.lacks or (verdict and delivered))
+    }
+    told = [f"not {service}: {reason}" for service, reason in lacks.items()] if delivered else []
+    return replace(after, lacks=tuple(lacks), reason="; ".join([after.reason, *told]))
 
 
 def _claim(squid: Squid) -> str:

@@ -11,11 +11,11 @@ import pytest
 
 from shoal_common.heartbeat import AgentState, Upstream
 from shoal_common.hosts import HostPort
-from shoal_common.probe import Outcome, Target, Verdict
+from shoal_common.probe import Outcome, Service, Target, Verdict
 from shoal_server.registry import EventKind, Registry
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules, Reach, Squid, Verification
-from shoal_server.verifier import CheckRules, Origins, Verifier, conclude
+from shoal_server.verifier import NO_SERVLET, CheckRules, Origins, Verifier, conclude
 from testbed.origin import Fault, Origin
 from testbed.process import wait_until
 from tests.conftest import StartSquid
@@ -51,6 +51,12 @@ def test_a_squid_that_refuses_us_is_local(before: Verification) -> None:
 def test_where_no_origin_can_judge_nothing_changes_and_the_next_try_is_soon(before: Verification) -> None:
     result = after(before, None)
     assert (result.reach, result.reason, result.due) == (before.reach, before.reason, NOW + 310)
+
+
+def test_what_was_found_out_outlasts_an_origins_outage() -> None:
+    before = Verification(Reach.GLOBAL, "served", NOW, NOW, failures=2, lacks=("frontier",))
+    result = after(before, None)
+    assert (result.failures, result.lacks) == (2, ("frontier",))
 
 
 def test_a_squid_that_nobody_can_judge_stays_unverified_and_says_why() -> None:
@@ -345,9 +351,55 @@ def test_a_cache_for_both_is_good_for_both_if_it_delivers_both(
     assert (found.reach, found.lacks) == (Reach.GLOBAL, ())
 
 
-def test_a_frontier_cache_without_a_servlet_to_try_it_by_stays_unverified(start_squid: StartSquid) -> None:
+def judged(before: Verification, frontier: Outcome | None, cvmfs: Outcome) -> Verification:
+    """What a check makes of a squid for both services; `frontier` None: its origin is down."""
+
+    def probe(proxy: HostPort | None, target: Target, **_: Any) -> Verdict:
+        servlet = target.service is Service.FRONTIER
+        outcome = (frontier or Outcome.UNREACHABLE) if servlet else cvmfs
+        return Verdict(outcome if proxy or (servlet and not frontier) else Outcome.GOOD, "seen", 0.0)
+
+    stage = Stage("http://origin.test", frontier=("http://servlet.test",), probe=probe)
+    key = stage.hear(3128)
+    stage.store.put_verification(key, before, [])
+    return stage.check(key)
+
+
+LACKING = Verification(Reach.GLOBAL, "served; not frontier: refused", NOW, NOW, lacks=("frontier",))
+
+
+@pytest.mark.parametrize(
+    ("frontier", "cvmfs", "lacks"),
+    [
+        (None, Outcome.GOOD, ("frontier",)),
+        (Outcome.UPSTREAM, Outcome.UPSTREAM, ("frontier",)),
+        (Outcome.GOOD, Outcome.GOOD, ()),
+        (Outcome.GOOD, Outcome.UPSTREAM, ("cvmfs",)),
+    ],
+)
+def test_a_service_that_a_squid_did_not_deliver_is_lacking_until_it_does(
+    frontier: Outcome | None, cvmfs: Outcome, lacks: tuple[str, ...]
+) -> None:
+    assert judged(LACKING, frontier, cvmfs).lacks == lacks
+
+
+def test_a_service_that_cannot_be_judged_now_is_lacking_for_the_reason_that_it_was_before() -> None:
+    found = judged(LACKING, None, Outcome.GOOD)
+    assert found.reason == "seen; not frontier: it did not before, and its origin cannot be reached now"
+    assert judged(GOOD, None, Outcome.GOOD).lacks == ()
+
+
+def test_a_frontier_cache_without_a_servlet_to_try_it_by_stays_unverified_and_says_why() -> None:
     stage = Stage("http://127.0.0.1:1")
-    assert stage.check(stage.hear(1, upstream=Upstream.FRONTIER)).reach is Reach.UNVERIFIED
+    found = stage.check(stage.hear(1, upstream=Upstream.FRONTIER))
+    assert (found.reach, found.reason) == (Reach.UNVERIFIED, NO_SERVLET)
+
+
+def test_a_cache_that_nothing_can_be_fetched_for_is_looked_at_as_rarely_as_a_good_one() -> None:
+    stage = Stage("http://127.0.0.1:1", rules=RULES)
+    found = stage.check(stage.hear(1, upstream=Upstream.FRONTIER))
+    assert found.checked is not None
+    assert found.due - found.checked >= 0.9 * RULES.interval
 
 
 # --- which and when ---------------------------------------------------------------------------------
