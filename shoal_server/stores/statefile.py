@@ -24,6 +24,8 @@ class StateFile:
         self._store = store
         self._path = path
         self._saved = store.version()
+        self._saving = threading.Lock()
+        """The last save, at the end, may come while one is under way."""
 
     def load(self) -> None:
         """Put the squids of the file into the store; a line that cannot be read costs that squid alone.
@@ -39,8 +41,6 @@ class StateFile:
         squids = [squid for line in text.splitlines() if (squid := self._squid(line))]
         if squids:
             put_whole(self._store, squids)
-            for squid in squids:
-                self._store.put_verification(squid.id, squid.verification, [])
             log.info("%d squids are known from %s", len(squids), self._path)
 
     def run(self, stop: threading.Event) -> None:
@@ -50,6 +50,10 @@ class StateFile:
 
     def save(self) -> None:
         """Write the file anew if anything changed. A full disk costs the news, never the old file."""
+        with self._saving:
+            self._save()
+
+    def _save(self) -> None:
         version = self._store.version()
         if version == self._saved:
             return
