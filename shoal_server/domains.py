@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 
 import dns.exception
 import dns.name
@@ -26,6 +27,7 @@ KNOWN_SECONDS = 24 * 3600.0
 UNKNOWN_SECONDS = 3600.0
 MOST_KNOWN = 50_000
 MOST_WAITING = 1000
+MOST_NAMES = 4
 ANSWER_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -116,12 +118,19 @@ def _is_address(host: str) -> bool:
 
 
 def _confirmed_name(resolver: dns.resolver.Resolver, address: str) -> str | None:
-    """The name of an address that leads back to it."""
-    kind = "AAAA" if ":" in address else "A"
+    """The name of an address that leads back to it, of its first MOST_NAMES, within ANSWER_SECONDS in all.
+
+    Anybody may own a reverse zone with hundreds of names, none of which is ever answered.
+    """
+    kind, end = "AAAA" if ":" in address else "A", time.monotonic() + ANSWER_SECONDS
     try:
-        for pointer in resolver.resolve(dns.reversename.from_address(address), "PTR"):
+        pointers = resolver.resolve(dns.reversename.from_address(address), "PTR")
+        for pointer in islice(pointers, MOST_NAMES):
             name = str(pointer.target).rstrip(".").lower()
-            if is_host_name(name) and address in {str(a) for a in resolver.resolve(name, kind)}:
+            left = end - time.monotonic()
+            if is_host_name(name) and address in {
+                str(a) for a in resolver.resolve(name, kind, lifetime=left)
+            }:
                 return name
     except dns.exception.DNSException as error:
         log.debug("no name for %s: %s", address, error)

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import dns.flags
@@ -14,10 +14,10 @@ import pytest
 
 from shoal_common.errors import SettingsError
 from shoal_common.hosts import HostPort
-from shoal_server.domains import MOST_WAITING, ReverseDomains
+from shoal_server.domains import MOST_NAMES, MOST_WAITING, ReverseDomains
 from testbed.process import wait_until
 
-ZONE = {
+ZONE: Mapping[tuple[str, str], str | Sequence[str]] = {
     ("7.2.0.192.in-addr.arpa.", "PTR"): "vm7.cloud.uvic.ca.",
     ("vm7.cloud.uvic.ca.", "A"): "192.0.2.7",
     ("8.2.0.192.in-addr.arpa.", "PTR"): "www.cern.ch.",
@@ -25,6 +25,7 @@ ZONE = {
     ("9.2.0.192.in-addr.arpa.", "PTR"): "evil`id`.example.",
     ("10.2.0.192.in-addr.arpa.", "PTR"): "ec2-192-0-2-10.compute-1.amazonaws.com.",
     ("ec2-192-0-2-10.compute-1.amazonaws.com.", "A"): "192.0.2.10",
+    ("11.2.0.192.in-addr.arpa.", "PTR"): [f"vm{number}.hostile.example." for number in range(100)],
 }
 
 
@@ -55,7 +56,8 @@ def _answer(body: bytes) -> bytes:
     asked = question.question[0]
     kind = dns.rdatatype.to_text(asked.rdtype)
     if found := ZONE.get((asked.name.to_text(), kind)):
-        answer.answer.append(dns.rrset.from_text(asked.name, 60, "IN", kind, found))
+        texts = [found] if isinstance(found, str) else found
+        answer.answer.append(dns.rrset.from_text(asked.name, 60, "IN", kind, *texts))
     else:
         answer.set_rcode(dns.rcode.NXDOMAIN)
     return answer.to_wire()
@@ -110,6 +112,14 @@ def test_a_name_that_does_not_lead_back_is_not_believed(domains: ReverseDomains)
 
 def test_a_name_that_is_no_host_name_is_not_believed(domains: ReverseDomains) -> None:
     assert settled(domains, "192.0.2.9") is None
+
+
+def test_of_hundreds_of_names_in_a_hostile_zone_a_few_are_followed(
+    domains: ReverseDomains, server: NameServer
+) -> None:
+    assert settled(domains, "192.0.2.11") is None
+    both_of_the_other, pointers = 2, 1
+    assert server.questions <= both_of_the_other + pointers + MOST_NAMES
 
 
 def test_tenants_of_one_cloud_are_not_one_domain(domains: ReverseDomains) -> None:
