@@ -130,10 +130,13 @@ def relation(requester: Requester, listed: Listed) -> Relation:
     """How requester and squid belong together; what is unknown equals nothing.
 
     Same network: seen from outside under one address (a NAT), or a private-only squid and a requester
-    whose address is private to our own side, where we have reached the squid ourselves.
+    whose address is private to our own side, where we have reached the squid ourselves. Private addresses
+    are the same in many networks, so being equal they tell something only where nothing else is known.
     """
     squid = listed.squid
-    if requester.address in (squid.public_address, squid.beat.private_ip):
+    if requester.address == squid.public_address:
+        return Relation.LAN
+    if requester.address == squid.beat.private_ip and not (requester.place or listed.place):
         return Relation.LAN
     if (
         requester.place

@@ -8,7 +8,7 @@ comes back without its contents, the picture is what they are restored from.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from shoal_server.classic import RankBy
 from shoal_server.georecords import shared_owner
 from shoal_server.ledger import Ledger
 from shoal_server.packed import Kept, Packed, Roster
+from shoal_server.ranking import great_circle_km
 from shoal_server.registry import Changes, Mark, Registry
 from shoal_server.squid import Owner, Place, public_address
 from shoal_server.surge import Surge
@@ -26,6 +27,8 @@ from shoal_server.surge import Surge
 REFRESH_SECONDS = 0.2
 BOARD_SECONDS = 5.0
 NAME_SECONDS = 60.0
+FAR_KM = 500.0
+"""Databases place most addresses nearer than that to where they are."""
 
 log = logging.getLogger(__name__)
 
@@ -186,21 +189,32 @@ class SnapshotKeeper:
 
     def _located(self, squid: Kept) -> Packed:
         """The operator may have placed any of its addresses, and his word counts; of what databases say, that
-        of the outer address.
+        of the outer address. A private address means something on many sites: it counts where the outer one
+        is not known to be far from there.
         """
         beat = squid.beat
-        addresses = (public_address(beat), beat.ipv6, beat.private_ip)
-        found = [self._locator.find(address, beat.hostname) for address in addresses if address]
-        known = [(place, owner) for place, owner in found if place]
+        outer = [self._find(squid, address) for address in (public_address(beat), beat.ipv6) if address]
+        inner = [self._find(squid, beat.private_ip)] if beat.private_ip else []
+        known = [(place, owner) for place, owner in outer if place]
+        known += [(place, owner) for place, owner in inner if place and not _is_far(place, known)]
+        whose = (outer or inner)[0][1]
         if not known:
-            return Packed.of(squid, None, found[0][1])
+            return Packed.of(squid, None, whose)
         place, owner = next((one for one in known if one[0].site), known[0])
-        return Packed.of(squid, place, _joined(found[0][1], owner))
+        return Packed.of(squid, place, _joined(whose, owner))
+
+    def _find(self, squid: Kept, address: str) -> tuple[Place | None, Owner]:
+        return self._locator.find(address, squid.beat.hostname)
 
 
 def _lost(before: Mark, after: Mark) -> bool:
     """Whether the store has forgotten: restarted empty, or a replica that lagged behind took over."""
     return after.life != before.life or after.count < before.count
+
+
+def _is_far(place: Place, known: Sequence[tuple[Place, Owner]]) -> bool:
+    """Whether the first of what is known of the outer addresses is another part of the world."""
+    return bool(known) and great_circle_km(known[0][0], place) > FAR_KM
 
 
 def _joined(outer: Owner, placed: Owner) -> Owner:

@@ -111,7 +111,9 @@ class Terms:
             yield Relation.SITE, np.flatnonzero(columns["site"] == site)
         if seat.address:
             own = code(seat.address)
-            yield Relation.LAN, np.flatnonzero((columns["outside"] == own) | (columns["inside"] == own))
+            yield Relation.LAN, np.flatnonzero(columns["outside"] == own)
+            if not seat.place:
+                yield Relation.LAN, np.flatnonzero((columns["inside"] == own) & ~columns["placed"])
 
     def metered(self, seat: Seat) -> Flags | None:
         """Which rows it costs money to use from a seat; None where there can be none."""

@@ -158,7 +158,10 @@ def test_a_squid_at_an_unknown_place_comes_after_those_that_are_near() -> None:
     ("requester", "squid", "tie"),
     [
         (Requester("192.0.2.1", None), by("192.0.2.1"), Relation.LAN),
-        (Requester("10.0.0.1", None), by("192.0.2.1", private_ip="10.0.0.1"), Relation.LAN),
+        (Requester("10.0.0.1", None), by("192.0.2.1", None, private_ip="10.0.0.1"), Relation.LAN),
+        (Requester("10.0.0.1", None), by("192.0.2.1", GENEVA, private_ip="10.0.0.1"), Relation.OTHER),
+        (Requester("10.0.0.1", VICTORIA), by("192.0.2.1", None, private_ip="10.0.0.1"), Relation.OTHER),
+        (Requester("10.0.0.1", VICTORIA), by("192.0.2.1", GENEVA, private_ip="10.0.0.1"), Relation.OTHER),
         (Requester("192.0.2.1", None), listed(public_ip=None, external_ip="192.0.2.1"), Relation.LAN),
         (Requester("10.0.0.9", None), listed(public_ip=None, private_ip="10.0.0.1"), Relation.LAN),
         (

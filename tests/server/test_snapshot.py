@@ -173,6 +173,19 @@ def test_what_the_operator_says_of_an_inside_address_counts_more_than_what_a_dat
     assert found.owner == Owner(16, "BCnet", region="campus", networks=frozenset({"CANARIE"}))
 
 
+@pytest.mark.parametrize("outer", ["192.0.2.1", "2001:db8::1"])
+def test_a_private_address_of_the_table_places_no_squid_whose_outer_one_is_in_another_part_of_the_world(
+    registry: Registry, outer: str
+) -> None:
+    """Every cloud has a 10.0.0.1: who is in Frankfurt by the database is not in the operator's cellar."""
+    frankfurt = Place(50.1, 8.7, city="Frankfurt")
+    keeper = keeper_of(registry, Places({outer: frankfurt, "10.0.0.1": VICTORIA}))
+    addresses = {"public_ip": None, "ipv6": outer} if ":" in outer else {"public_ip": outer}
+    registry.hear([beat(private_ip="10.0.0.1", **addresses)], NOW)
+    keeper.refresh(NOW)
+    assert keeper.current.listed[0].place == frankfurt
+
+
 class Counting(Places):
     """Counts how often it was asked."""
 
