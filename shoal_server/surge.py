@@ -8,6 +8,7 @@ process sees an equal part of all workers, old and new, so what it reckons with 
 processes.
 """
 
+import ipaddress
 import math
 import threading
 import zlib
@@ -34,6 +35,9 @@ MANY = 0.1
 LITTLE = 0.01
 """Of its capacity; newcomers who ask for less turn nobody away."""
 PLACES = 1 << 20
+MOST_OF_BLOCK = {64: 32.0, 48: 128.0, 32: 512.0}
+"""So many newcomers of one block of IPv6 addresses (by the length of its prefix) count within BOOT_SECONDS:
+anybody has 2^64 addresses, and who asked from some thousand of them would close a site to its workers."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -46,6 +50,7 @@ class Surge:
         self._hidden = _Fading(SHOWING_SECONDS)
         self._told = _Fading(BOOT_SECONDS)
         self._nearest = _Fading(BOOT_SECONDS)
+        self._of_block = _Fading(BOOT_SECONDS)
         self._counted = 0
         """The hour in which those who have long not asked were forgotten last."""
         self._lately = 0.0
@@ -58,13 +63,29 @@ class Surge:
         them (`Board.domain_seed`).
         """
         seen, place = self._seen, zlib.crc32(address.encode()) % PLACES
-        new = seen[place] == 0
-        seen[place] = self._hour(now)
-        if new:
-            with self._lock:
-                for counts, domain in ((self._hidden, told), (self._told, told), (self._nearest, nearest)):
-                    counts[domain] = counts.get(domain, 0.0) + 1.0
-                self._lately += 1.0
+        if seen[place] or self._admits(address):
+            new, seen[place] = seen[place] == 0, self._hour(now)
+            if new:
+                self._count(nearest, told)
+
+    def _admits(self, address: str) -> bool:
+        """Whether a newcomer counts: of IPv6 a bounded number do of each block."""
+        if ":" not in address:
+            return True
+        number = int(ipaddress.IPv6Address(address))
+        blocks = {number >> 128 - length | length << 128: most for length, most in MOST_OF_BLOCK.items()}
+        with self._lock:
+            if any(self._of_block.get(block, 0.0) >= most for block, most in blocks.items()):
+                return False
+            for block in blocks:
+                self._of_block[block] = self._of_block.get(block, 0.0) + 1.0
+            return True
+
+    def _count(self, nearest: int, told: int) -> None:
+        with self._lock:
+            for counts, domain in ((self._hidden, told), (self._told, told), (self._nearest, nearest)):
+                counts[domain] = counts.get(domain, 0.0) + 1.0
+            self._lately += 1.0
 
     def parts(
         self, domains: Mapping[int, int], load: Floats, capacity: Floats, now: float
@@ -78,7 +99,7 @@ class Surge:
         with self._lock:
             coming, self._lately = self._lately, 0.0
             seconds, self._at = now - self._at, now
-            for counts in (self._hidden, self._told, self._nearest):
+            for counts in (self._hidden, self._told, self._nearest, self._of_block):
                 counts.fade(seconds)
             newcomers = sum(self._told.values())
             if newcomers < FEW or newcomers < MANY * (everybody - newcomers):

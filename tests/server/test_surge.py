@@ -1,5 +1,6 @@
 """Workers that boot together fill no squid before their load shows."""
 
+import random
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,7 +40,7 @@ def parts(made: Surge, now: float) -> Mapping[int, float]:
 
 def come(made: Surge, count: int, told: int = HOME, now: float = START, first: int = 0) -> None:
     for number in range(first, first + count):
-        made.note(f"2001:db8::{number:x}", HOME, told, now)
+        made.note(f"2001:{number:x}::1", HOME, told, now)
 
 
 def test_who_has_asked_before_is_no_newcomer() -> None:
@@ -47,6 +48,28 @@ def test_who_has_asked_before_is_no_newcomer() -> None:
     for number in range(KNOWN):
         made.note(f"192.0.2.{number}", HOME, HOME, START)
     assert parts(made, START + 5) == {}
+
+
+@pytest.mark.parametrize("block", ["2001:db8:0:1", "2001:db8:1", "2001:db8"])
+def test_somebody_with_a_block_of_ipv6_addresses_closes_no_door(block: str) -> None:
+    """A stranger's /64 has more addresses than there are workers; he may own a /48 or a /32 as well."""
+    made, chance, groups = surge(), random.Random(1), 8 - len(block.split(":"))
+    for _ in range(5000):
+        rest = ":".join(f"{chance.getrandbits(16):x}" for _ in range(groups))
+        made.note(f"{block}:{rest}", HOME, HOME, START)
+    assert parts(made, START + 5) == {}
+
+
+def test_a_block_that_sent_its_most_newcomers_may_send_as_many_when_these_have_booted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shoal_server.surge.MOST_OF_BLOCK", {64: 3000.0})
+    made = surge()
+    for moment in (START, START + 10 * BOOT_SECONDS):
+        assert parts(made, moment) == {}
+        for number in range(3000):
+            made.note(f"2001:db8::{round(moment):x}:{number:x}", HOME, HOME, moment)
+        assert parts(made, moment + 5)[1] < 1
 
 
 def test_newcomers_that_there_is_room_for_turn_nobody_away() -> None:
