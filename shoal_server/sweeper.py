@@ -3,12 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from shoal_common.errors import Unavailable
 from shoal_server.hold import Hearing, HoldRules, Silence, improbable, listen
 from shoal_server.registry import Registry
 from shoal_server.snapshot import SnapshotKeeper
+from shoal_server.squid import Squid
 
 SWEEP_SECONDS = 1.0
 CLOCK_STEP_SECONDS = 10.0
@@ -51,7 +52,11 @@ class Sweeper:
         if not self._hearing.believes_silence(now, self._registry.rules.dead_after):
             return
         rules, listed = self._registry.rules, self._keeper.current.listed
-        quiet = listed.where(lambda times: now - times.seen > rules.suspect_after)
+        odd = list(
+            listed.where(lambda heard: not -CLOCK_STEP_SECONDS < now - heard.seen <= rules.suspect_after)
+        )
+        self._correct_times([squid for squid in odd if squid.seen > now], now)
+        quiet = [squid for squid in odd if squid.seen <= now]
         silence = listen(
             quiet, now, rules, self._rules, lingers=steady < self._lingers_until, total=len(listed)
         )
@@ -71,9 +76,14 @@ class Sweeper:
             return
         log.warning("the clock was set by %+.0f s: no squid expires for a while", self._offset - before)
         self._hearing = Hearing()
+        self._correct_times(list(self._keeper.current.listed.where(lambda heard: heard.seen > now)), now)
+
+    def _correct_times(self, ahead: Sequence[Squid], now: float) -> None:
+        """Who was heard in the future, by a clock that has been set right since, would never be silent."""
+        if not ahead:
+            return
         try:
-            ahead = self._keeper.current.listed.where(lambda times: times.seen > now)
-            self._registry.correct_clock(list(ahead), now)
+            self._registry.correct_clock(ahead, now)
         except Unavailable as error:
             log.info("times of the squids not corrected: %s", error)
 

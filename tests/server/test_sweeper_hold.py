@@ -176,6 +176,24 @@ def test_after_the_clock_was_set_the_dead_still_go(stage: Stage, step: int) -> N
     assert stage.listed() == FLEET - 1
 
 
+def test_a_squid_that_was_heard_in_the_future_goes_when_it_is_silent_from_now_on(stage: Stage) -> None:
+    """A wrong clock was set right while the server was down, so nobody saw it change."""
+    stage.silent = {0}
+    stage.registry.hear([beat(uuid="u0", public_ip="192.0.2.1")], stage.now + 86_400)
+    stage.live(600)
+    assert stage.listed() == FLEET - 1
+
+
+def test_times_that_could_not_be_corrected_when_the_clock_was_set_are_corrected_later(stage: Stage) -> None:
+    stage.silent = {0}
+    stage.now -= 3600
+    stage.store.away = True
+    stage.live(10)
+    stage.store.away = False
+    stage.live(900)
+    assert stage.listed() == FLEET - 1
+
+
 # --- what the log says of held squids ---------------------------------------------------------------
 
 
