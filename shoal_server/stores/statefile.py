@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import threading
 from pathlib import Path
@@ -33,10 +34,10 @@ class StateFile:
         Raises SettingsError when the file exists and cannot be read, or its directory cannot be written.
         """
         try:
-            text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+            text = self._path.read_text("utf-8", "replace") if self._path.exists() else ""
             if not os.access(self._path.parent, os.W_OK):
                 raise PermissionError(13, "its directory cannot be written")
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise SettingsError([f"[store] url: {self._path}: {error}"]) from None
         squids = [squid for line in text.splitlines() if (squid := self._squid(line))]
         if squids:
@@ -73,9 +74,9 @@ class StateFile:
     def _squid(self, line: str) -> Squid | None:
         try:
             fields = json.loads(line)
-            seen, drained = float(fields["seen"]), bool(fields["drained"])
+            seen, drained = _time(fields["seen"]), bool(fields["drained"])
             return record_from(fields["beat"], seen, fields["check"], drained=drained).squid
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             log.warning("%s: a line is left out: %s", self._path, error)
             return None
 
@@ -89,3 +90,10 @@ class StateFile:
             "drained": squid.drained,
         }
         return json.dumps(record)
+
+
+def _time(seconds: float) -> float:
+    """Raises ValueError for what is no moment."""
+    if not math.isfinite(seconds):
+        raise ValueError(f"{seconds} is no time")
+    return float(seconds)

@@ -1,7 +1,9 @@
 """The file in which a server with a memory of its own keeps what it knows."""
 
 import os
+import re
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,3 +38,32 @@ def test_the_last_save_waits_for_one_that_is_under_way(
         save.join(10)
     assert met == []
     assert len(path.read_text().splitlines()) == 1
+
+
+def seen(text: bytes) -> Callable[[bytes], bytes]:
+    """A line with something else where the time of the last heartbeat was."""
+    return lambda line: re.sub(rb'"seen": [0-9.]+', b'"seen": ' + text, line)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: line.replace(b'"beat"', b'"be\xff"'),
+        lambda line: line[: len(line) // 2],
+        lambda line: b"[" * 100_000,
+        lambda line: b"\0" * len(line),
+        seen(b"1" + b"0" * 400),
+        seen(b"NaN"),
+        seen(b"null"),
+    ],
+)
+def test_a_damaged_line_costs_that_squid_alone(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path, store = tmp_path / "squids", MemoryStore()
+    state = StateFile(store, path)
+    Registry(store, LivenessRules()).hear([beat(), beat(uuid="b", public_ip="192.0.2.2")], NOW)
+    state.save()
+    first, second = path.read_bytes().splitlines()
+    path.write_bytes(damage(first) + b"\n" + second + b"\n")
+    again = MemoryStore()
+    StateFile(again, path).load()
+    assert [one.id for one in again.squids()] == ["192.0.2.2:3128"]
