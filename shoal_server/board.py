@@ -26,7 +26,7 @@ from shoal_server.plans import Plans
 from shoal_server.ranking import group_end, is_local
 from shoal_server.seat import Seat, Wanted
 from shoal_server.squid import Owner
-from shoal_server.terms import Floats
+from shoal_server.terms import Floats32
 
 MOST_AT_ONCE = 4096
 MOST_DOMAINS = 32
@@ -227,7 +227,7 @@ class Board:
     def _part(self, bunches: Bunches, group: Rows) -> Part:
         return self.plans.part(group) if bunches is self._bunches else Part(group, self._columns)
 
-    def _away(self, effective: Floats, columns: Columns, seen: Set[int]) -> Rows | None:
+    def _away(self, effective: Floats32, columns: Columns, seen: Set[int]) -> Rows | None:
         """The best squids of another failure domain if one alone was seen; rather of one that has room."""
         if len(seen - self._doors.keys()) > 1 or (len(seen) > 1 and not self._doors):
             return None
@@ -241,14 +241,14 @@ class Board:
                 return found
         return self._next(effective, columns) if len(seen) == 1 else None
 
-    def _next(self, effective: Floats, columns: Columns) -> Rows | None:
+    def _next(self, effective: Floats32, columns: Columns) -> Rows | None:
         """Takes the nearest group out of `effective`."""
         if self.rank_by is RankBy.CLASSIC:
             return _next_one(effective, columns["seed"])
         return _next_group(effective, columns["own"])
 
 
-def _nearest_km(effective: Floats, columns: Columns) -> float:
+def _nearest_km(effective: Floats32, columns: Columns) -> float:
     """How far the nearest is, without what it costs for what it is itself."""
     if not effective.size:
         return math.inf
@@ -256,7 +256,7 @@ def _nearest_km(effective: Floats, columns: Columns) -> float:
     return float(effective[nearest] - columns["own"][nearest])
 
 
-def _next_group(effective: Floats, own: Floats) -> Rows | None:
+def _next_group(effective: Floats32, own: Floats32) -> Rows | None:
     """Takes the nearest group out of `effective`; `own` is what of that is for what the squids are."""
     first = effective.argmin() if effective.size else None
     if first is None or effective[first] == np.inf:
@@ -266,7 +266,7 @@ def _next_group(effective: Floats, own: Floats) -> Rows | None:
     return rows
 
 
-def _next_one(effective: Floats, seeds: npt.NDArray[np.uint64]) -> Rows | None:
+def _next_one(effective: Floats32, seeds: npt.NDArray[np.uint64]) -> Rows | None:
     """The same for one squid; of several that cost the same, the one that every server takes first."""
     nearest = effective.min(initial=np.inf)
     if nearest == np.inf:

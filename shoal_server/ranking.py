@@ -7,7 +7,9 @@ requester and squid gives each requester its own stable order, so that workers a
 in proportion to their capacity and stay where they are. Whom a crowded place has no room for (`crowding`),
 to him its squids cost load_km.
 
-These are the rules for one requester and one squid; `board.py` applies them to all squids at once.
+These are the rules for one requester and one squid, as explanations need them. `terms.py` has the same for
+all squids at once: `relation` is `ties` there, `secrecy` is `open`, `exclusion` is `allowed`, and `ranked` is
+`effective`. Whoever changes one changes the other; tests/server/test_board.py holds them against each other.
 """
 
 import math

@@ -36,7 +36,7 @@ from shoal_server.squid import Place
 
 MOST_WANTED = 32
 _UNKNOWN_KM = np.float32(ASSUMED_KM[Relation.OTHER])
-Floats = npt.NDArray[np.float32]
+Floats32 = npt.NDArray[np.float32]
 Ties = Sequence[tuple[Relation, Rows]]
 """The rows that belong to a seat's requesters more closely, the closest last."""
 
@@ -49,12 +49,12 @@ class Terms:
         self._codes = codes
         self.rank_by = rank_by
         self._network_km = NETWORK_KM if rank_by is RankBy.DISTANCE else classic.NETWORK_KM
-        self._vectors: Floats = np.stack([columns[axis] for axis in "xyz"])
+        self._vectors: Floats32 = np.stack([columns[axis] for axis in "xyz"])
         self._unplaced = np.flatnonzero(~columns["placed"])
         self._any_metered = bool(columns["metered"].any())
-        self._barriers: dict[Wanted, Floats] = {}
+        self._barriers: dict[Wanted, Floats32] = {}
 
-    def effective(self, seat: Seat, wanted: Wanted, also: Sequence[int] = ()) -> Floats:
+    def effective(self, seat: Seat, wanted: Wanted, also: Sequence[int] = ()) -> Floats32:
         """The effective distance from a seat (km), infinite where it may not be told.
 
         `also` are rows that may be told though they are draining.
@@ -67,13 +67,13 @@ class Terms:
             km += self._barrier(wanted)
         return km
 
-    def km(self, place: Place | None) -> Floats:
+    def km(self, place: Place | None) -> Floats32:
         """Great-circle distance by the chord, which is exact for near places in single precision too."""
         if place is None:
             return np.full(self._vectors.shape[1], _UNKNOWN_KM)
         apart = self._vectors - np.array(unit_vector(place), np.float32)[:, np.newaxis]
         apart *= apart
-        chord: Floats = apart[0]
+        chord: Floats32 = apart[0]
         chord += apart[1]
         chord += apart[2]
         np.sqrt(chord, out=chord)
@@ -146,7 +146,7 @@ class Terms:
             allowed &= usable
         return allowed
 
-    def _barrier(self, wanted: Wanted) -> Floats:
+    def _barrier(self, wanted: Wanted) -> Floats32:
         """Nothing for what everybody may be told of, else an infinite distance."""
         barrier = self._barriers.get(wanted)
         if barrier is None:
@@ -157,10 +157,10 @@ class Terms:
             )
         return barrier
 
-    def _effective(self, seat: Seat, ties: Ties) -> Floats:
+    def _effective(self, seat: Seat, ties: Ties) -> Floats32:
         columns, network_km = self.columns, self._network_km
         km, own = self.km(seat.place), columns["own"]
-        effective: Floats = km + own
+        effective: Floats32 = km + own
         effective += np.float32(network_km[Relation.OTHER])
         for tie, rows in ties:
             known = columns["placed"][rows] & (seat.place is not None)
