@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo    watch Shoal at work on this machine (BROKER=rabbitmq STORE=redis for the real ones, ONCE=1 to end by itself)"
 	@echo "make test    run all tests"
-	@echo "make faults  break every part under load of 500 agents, and write docs/reliability.md (15 minutes)"
+	@echo "make faults  break every part under load of 500 agents, and write docs/reliability.md (ten minutes)"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "make bench   measure speed and size"
 	@echo "make policy  simulate the ranking beside others and the optimum, and write docs/policy.md (half an hour)"

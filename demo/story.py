@@ -84,7 +84,7 @@ class Story:
     def _workers_ask(self) -> None:
         with self.stage.step("A worker at each site asks the server: which squids are near?"):
             self.stage.say(
-                "Nearest first; km: great circle, plus 100 elsewhere, plus what its load costs.", 1
+                "Nearest first; km: the great circle, and 100 more for a squid at another site.", 1
             )
             for worker in self.world.workers:
                 told = worker.nearest()

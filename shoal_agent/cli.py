@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     modes.add_argument(
         "--once",
         action="store_true",
-        help="test the caches, publish one heartbeat each, exit 0 if all were confirmed",
+        help="test the caches, publish one heartbeat for each good one, exit 0 if all are good and confirmed",
     )
     modes.add_argument(
         "--check",

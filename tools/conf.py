@@ -10,7 +10,7 @@ from shoal_server.settings import ServerSettings
 CONF = Path(__file__).parent.parent / "conf"
 
 _HOW = (
-    "Every key is shown with its default; a key that is left out has it too. A flag wins over the "
+    "Every key is shown with its default; a key that is left out keeps its default. A flag wins over the "
     "environment variable, the variable over this file."
 )
 

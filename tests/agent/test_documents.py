@@ -47,7 +47,7 @@ def test_the_unit_is_valid_and_gives_little_away(tmp_path: Path) -> None:
     program = tmp_path / "shoal-agent"
     program.touch(0o755)
     unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/usr/bin/shoal-agent", str(program)))
+    unit.write_text(UNIT.read_text().replace("ExecStart=shoal-agent", f"ExecStart={program}"))
     assert read_by("systemd-analyze", "verify", "--man=no", str(unit)) == ""
     told = read_by("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=20", str(unit))
     assert "Overall exposure level" in told
