@@ -2,7 +2,7 @@
 
 A real object is asked for through the proxy, and the answer must be that object and must show that a
 cache handled it. A listening port proves nothing, nor does a 200: captive portals and error pages
-answer 200 too. `judge` is pure; `probe` does the I/O within one deadline.
+answer 200 too. `judge` is pure; `probe` does the I/O within one deadline (name resolution apart).
 """
 
 import base64
@@ -151,6 +151,7 @@ def _frontier_problem(reply: Reply) -> str | None:
 def probe(proxy: HostPort | None, target: Target, *, timeout: float, fresh: bool = False) -> Verdict:
     """Fetch `target` through `proxy` (None: straight from the origin) within `timeout` seconds in all.
 
+    Name resolution apart: nothing limits that of a host that is given by name, but the resolver itself.
     `fresh` asks the cache to revalidate, which tests its way to the origin too. Never raises for
     what the network or a hostile peer does.
     """
@@ -178,6 +179,8 @@ def _why(error: Exception, proxy: HostPort | None, timeout: float) -> str:
         return f"{place} did not answer within {timeout:g} s"
     if isinstance(error, ConnectionRefusedError):
         return f"{place} refused the connection"
+    if isinstance(error, http.client.RemoteDisconnected):  # is a BadStatusLine too
+        return f"{place} hung up without an answer"
     if isinstance(error, http.client.BadStatusLine):
         return f"{place} does not speak HTTP"
     return f"{place}: {ascii(str(error) or type(error).__name__)[1:-1]}"[:200]

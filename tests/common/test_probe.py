@@ -429,7 +429,9 @@ def test_a_peer_that_speaks_no_http_is_wrong(reply: bytes) -> None:
 
 def test_a_peer_that_hangs_up_at_once_is_unreachable() -> None:
     with peer(say(b"")) as proxy:
-        assert probe(proxy, MANIFEST, timeout=5).outcome is Outcome.UNREACHABLE
+        verdict = probe(proxy, MANIFEST, timeout=5)
+    assert verdict.outcome is Outcome.UNREACHABLE
+    assert verdict.reason == f"{proxy} hung up without an answer"
 
 
 def test_an_object_cut_short_on_its_way_is_not_good() -> None:
