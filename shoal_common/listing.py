@@ -170,10 +170,11 @@ def _cache(entry: Any) -> ListedCache:
         raise ValueError("not an object")
     public, private = _address(entry, "public_ip"), _address(entry, "private_ip")
     six = _address(entry, "ipv6", ipv6)
-    if public is None and private is None and six is None:
+    address = public or private or six
+    if address is None:
         raise ValueError("neither public_ip nor private_ip")
     return ListedCache(
-        hostname=_host(entry),
+        hostname=_host(entry, address),
         port=_port(entry),
         public_ip=public,
         private_ip=private,
@@ -211,14 +212,15 @@ def _place(geo: Any) -> GeoData:
     return {"latitude": latitude, "longitude": longitude}
 
 
-def _host(entry: Mapping[str, Any]) -> str:
+def _host(entry: Mapping[str, Any], address: str) -> str:
+    """The address for what is no host name: servers before 2.0 pass on whatever a squid's VM calls itself,
+    and a client only shows it.
+    """
     value = entry.get("hostname")
-    if not isinstance(value, str):
-        raise ValueError("hostname is not a string")
     try:
-        return host_text(value.removesuffix("."))
+        return host_text(value.removesuffix(".")) if isinstance(value, str) else address
     except ValueError:
-        raise ValueError(f"hostname: {value[:60]!r} is no host name") from None
+        return address
 
 
 def _port(entry: Mapping[str, Any]) -> int:

@@ -274,7 +274,7 @@ HOSTILE_TEXTS = [
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)
-@pytest.mark.parametrize("key", ["hostname", "public_ip", "private_ip"])
+@pytest.mark.parametrize("key", ["public_ip", "private_ip"])
 def test_a_hostile_entry_is_refused_by_name_and_its_neighbours_are_kept(key: str, text: object) -> None:
     listing = decode(answer(entry(hostname="a"), entry(**{key: text}), entry(hostname="b")))
     assert [cache.hostname for cache in listing.caches] == ["a", "b"]
@@ -282,6 +282,14 @@ def test_a_hostile_entry_is_refused_by_name_and_its_neighbours_are_kept(key: str
     assert reason.startswith("entry 1: ")
     assert key in reason
     assert reason.isprintable()
+
+
+@pytest.mark.parametrize("text", [*HOSTILE_TEXTS, ..., None, "1234", "sq-.example.org", "caché.test"])
+def test_a_name_that_is_none_costs_no_cache_and_is_replaced_by_the_address(text: object) -> None:
+    inside = entry(hostname=text, public_ip=None, private_ip="10.0.0.1")
+    listing = decode(answer(entry(hostname=text), inside))
+    assert [cache.hostname for cache in listing.caches] == ["206.12.48.10", "10.0.0.1"]
+    assert listing.refused == ()
 
 
 @pytest.mark.parametrize(
