@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from shoal_common.heartbeat import Upstream
@@ -26,7 +26,7 @@ class Candidate:
 
     `distance` is in effective kilometres, None where the server does not tell these; `local` means the
     worker's own site. `heard`: it was found on the LAN, now or in the run that is remembered. What
-    shares a `domain` is likely to fail together.
+    shares a `domain` is likely to fail together. `inside`: where its own site finds it, as far as told.
     """
 
     place: HostPort
@@ -36,6 +36,7 @@ class Candidate:
     local: bool = False
     heard: bool = False
     domain: str = ""
+    inside: HostPort | None = None
 
     @property
     def proxy(self) -> str:
@@ -59,17 +60,24 @@ def from_listing(listing: Listing, service: Upstream, most: int) -> tuple[Candid
 
 
 def _addresses(cache: ListedCache) -> Iterator[Candidate]:
-    squid = str(HostPort(cache.public_ip or cache.private_ip or cache.ipv6 or "", cache.port))
+    inside = HostPort(cache.private_ip, cache.port) if cache.private_ip else None
     for address in (cache.private_ip if cache.local else None, cache.public_ip, cache.ipv6):
         if address:
             yield Candidate(
                 place=HostPort(address, cache.port),
                 source=Source.SERVER,
-                squid=squid,
+                squid=_squid(cache),
                 distance=cache.distance,
                 local=cache.local,
                 domain=_domain(cache, address),
+                inside=inside,
             )
+
+
+def _squid(cache: ListedCache) -> str:
+    """Behind a NAT several share one public address, so the private one, where it is told, belongs to it."""
+    outside = str(HostPort(cache.public_ip or cache.private_ip or cache.ipv6 or "", cache.port))
+    return f"{outside}/{cache.private_ip}" if cache.public_ip and cache.private_ip else outside
 
 
 def _domain(cache: ListedCache, address: str) -> str:
@@ -93,14 +101,24 @@ def merge(
     """All of them in order of preference, none twice.
 
     What is on the LAN comes first (`server_first`: last), except that a squid that the server lists
-    keeps the server's place.
+    keeps the server's place. One that it lists by another address is still that squid.
     """
     known = {candidate.place for candidate in listed}
     lan = [
-        candidate for candidate in (*heard, *remembered) if candidate.heard and candidate.place not in known
+        _recognised(candidate, listed)
+        for candidate in (*heard, *remembered)
+        if candidate.heard and candidate.place not in known
     ]
     others = [candidate for candidate in remembered if not candidate.heard]
     return _unique((*listed, *lan, *others) if server_first else (*lan, *listed, *others))
+
+
+def _recognised(heard: Candidate, listed: Sequence[Candidate]) -> Candidate:
+    """As the first listed squid that has this address inside its site: servers before 2.0 tell that of
+    squids of which they do not say that they are the worker's own.
+    """
+    same = next((candidate for candidate in listed if candidate.inside == heard.place), None)
+    return replace(heard, squid=same.squid, domain=same.domain) if same else heard
 
 
 def _unique(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:

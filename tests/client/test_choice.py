@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shoal_client.candidates import Candidate, Source, from_listing, merge
+from shoal_client.candidates import OWN_SITE, Candidate, Source, from_listing, merge
 from shoal_client.choice import RETURN_SECONDS, Decision, Preference, Situation, decide, placed
 from shoal_client.remarks import remarks
 from shoal_common.heartbeat import Upstream
@@ -316,6 +316,28 @@ def test_a_squid_both_listed_and_heard_keeps_the_servers_place() -> None:
     assert merge([first, second], [lan], [], server_first=False) == (first, second)
 
 
+def test_squids_behind_one_nat_are_as_many_as_their_private_addresses() -> None:
+    nat = [
+        ListedCache(f"{n}.test", 3128, "192.0.2.1", f"10.0.0.{n}", local=True, distance=0.0) for n in (5, 6)
+    ]
+    candidates = from_listing(Listing(tuple(nat)), Upstream.CVMFS, 7)
+    tested = [(one, good() if one.place.host.startswith("10.") else BAD) for one in candidates]
+    assert sorted(member.place.host for member in choose(*tested).members) == ["10.0.0.5", "10.0.0.6"]
+
+
+@pytest.mark.parametrize("source", [Source.LAN, Source.REMEMBERED])
+def test_a_squid_of_the_lan_is_the_one_that_a_server_lists_with_its_private_address(source: Source) -> None:
+    caches = tuple(ListedCache(f"{n}.test", 3128, f"192.0.2.{n}", f"10.0.0.{n}") for n in (4, 5, 6))
+    listed = from_listing(Listing(caches), Upstream.CVMFS, 7)
+    place = HostPort("10.0.0.5", 3128)
+    lan = Candidate(place, source, str(place), 0.0, local=True, heard=True, domain=OWN_SITE)
+    heard, remembered = ([lan], []) if source is Source.LAN else ([], [lan])
+    found = merge(listed, heard, remembered, server_first=False)
+    assert (found[0].place, found[0].squid, found[0].domain) == (place, listed[1].squid, listed[1].domain)
+    taken = choose(*((one, good()) for one in found), wanted=3).members
+    assert [member.place.host for member in taken] == ["10.0.0.5", "192.0.2.4", "192.0.2.6"]
+
+
 def test_grossly_slower_squids_do_not_share_a_group_with_fast_ones() -> None:
     assert hosts(choose((at(1, 0), good()), (at(2, 5), good(2.0)))) == [[1], [2]]
 
@@ -387,9 +409,9 @@ def test_an_ipv6_address_is_one_more_address_of_its_squid() -> None:
     )
     candidates = from_listing(Listing(caches), Upstream.CVMFS, 5)
     assert [(c.proxy, c.squid) for c in candidates] == [
-        ("http://10.0.0.1:3128", "192.0.2.1:3128"),
-        ("http://192.0.2.1:3128", "192.0.2.1:3128"),
-        ("http://[2001:db8::1]:3128", "192.0.2.1:3128"),
+        ("http://10.0.0.1:3128", "192.0.2.1:3128/10.0.0.1"),
+        ("http://192.0.2.1:3128", "192.0.2.1:3128/10.0.0.1"),
+        ("http://[2001:db8::1]:3128", "192.0.2.1:3128/10.0.0.1"),
         ("http://[2001:db8::2]:3128", "[2001:db8::2]:3128"),
     ]
 
