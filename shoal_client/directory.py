@@ -7,11 +7,14 @@ its share of the time, while a late answer of the first still counts.
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from urllib.parse import quote, urlsplit
 
+from shoal_client.candidates import Candidate, from_listing
 from shoal_common.errors import InvalidListing, Unavailable
+from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import Listing, decode
 from shoal_common.version import VERSION
@@ -24,71 +27,93 @@ _CHUNK = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What the servers are asked for: so many caches at most that serve `service`.
+
+    `keep` names the squids in use, so that the server goes on telling of one that takes no new workers; older
+    servers ignore it.
+    """
+
+    service: Upstream
+    count: int
+    keep: Sequence[HostPort] = ()
+
+    def url(self, server: str) -> str:
+        """Where to ask: the server's path (default /nearest), the count, a slash.
+
+        Released clients ask in this form too (`/nearest/7/`).
+        """
+        parts = urlsplit(server)
+        path = parts.path.rstrip("/") or "/nearest"
+        kept = [f"keep={quote(','.join(map(str, self.keep)), safe=',:')}"] if self.keep else []
+        query = "&".join([*filter(None, [parts.query]), *kept])
+        return parts._replace(path=f"{path}/{self.count}/", query=query, fragment="").geturl()
+
+    def candidates(self, listing: Listing) -> tuple[Candidate, ...]:
+        """What this host can use of what was listed."""
+        return from_listing(listing, self.service, self.count)
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What the servers had to say: `listing` is None if none answered; `troubles` tells of the others."""
+    """What the servers had to say: `listing` is None if none answered; `troubles` tells of the others.
+
+    `further` are the servers that may have more to say: they were not asked, or silent so far.
+    """
 
     listing: Listing | None
     troubles: tuple[str, ...]
+    further: tuple[str, ...] = ()
 
 
-def request_url(server: str, count: int, keep: Sequence[HostPort] = ()) -> str:
-    """Where to ask for `count` caches: the server's path (default /nearest), the count, a slash.
+def ask(servers: Sequence[str], question: Question, seconds: float) -> Answer:
+    """The first answer with squids that this host can use, or else one without, or else none, in `seconds`.
 
-    Released clients ask in this form too (`/nearest/7/`). `keep` names the squids in use, so that the
-    server goes on telling of one that takes no new workers; older servers ignore it.
-    """
-    parts = urlsplit(server)
-    path = parts.path.rstrip("/") or "/nearest"
-    kept = [f"keep={quote(','.join(map(str, keep)), safe=',:')}"] if keep else []
-    query = "&".join([*filter(None, [parts.query]), *kept])
-    return parts._replace(path=f"{path}/{count}/", query=query, fragment="").geturl()
-
-
-def ask(servers: Sequence[str], count: int, seconds: float, keep: Sequence[HostPort] = ()) -> Answer:
-    """The first answer that lists caches, or else an empty one, or else none, within `seconds`.
-
-    An empty list may come from a server that has only just started, so the others are asked as well.
-    `keep` are the squids in use, see `request_url`.
+    One without may come from a server that has only just started, or knows nothing of this service, so the
+    others are asked as well.
     """
     deadline = time.monotonic() + seconds
-    results: SimpleQueue[tuple[str, Listing | Exception]] = SimpleQueue()
-    urls = [request_url(server, count, keep) for server in servers]
-    unanswered: list[str] = []
+    results: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
+    unasked, silent = list(servers), list[str]()
     troubles: list[str] = []
-    empty: Listing | None = None
-    share = seconds / max(1, len(urls))
-    while urls or unanswered:
-        if urls:
-            unanswered.append(url := urls.pop(0))
-            Thread(target=_deliver, args=(url, deadline, results), name=f"ask {url}", daemon=True).start()
+    useless: Listing | None = None
+    share = seconds / max(1, len(unasked))
+    while unasked or silent:
+        if unasked:
+            silent.append(server := unasked.pop(0))
+            deliver = partial(_deliver, server, question, deadline, results)
+            Thread(target=deliver, name=f"ask {server}", daemon=True).start()
         left = deadline - time.monotonic()
         if left <= 0:
             break
         try:
-            url, result = results.get(timeout=min(share, left) if urls else left)
+            server, said = results.get(timeout=min(share, left) if unasked else left)
         except Empty:
             continue
-        unanswered.remove(url)
-        if isinstance(result, Exception):
-            troubles.append(f"{url}: {result}")
-        elif result.caches:
-            return Answer(result, (*troubles, *_refusals(url, result)))
-        else:
-            empty = empty or result
-            troubles += [f"{url} lists no squid for this host", *_refusals(url, result)]
-    troubles += [f"{url}: no answer within {seconds:g} s" for url in unanswered]
-    return Answer(empty, tuple(troubles))
+        silent.remove(server)
+        troubles += said.troubles
+        if said.listing and question.candidates(said.listing):
+            return Answer(said.listing, tuple(troubles), (*silent, *unasked))
+        useless = useless or said.listing
+    troubles += [f"{question.url(server)}: no answer within {seconds:g} s" for server in silent]
+    return Answer(useless, tuple(troubles))
 
 
-def _refusals(url: str, listing: Listing) -> list[str]:
-    return [f"{url}: left out {reason}" for reason in listing.refused]
+def _deliver(
+    server: str, question: Question, deadline: float, results: SimpleQueue[tuple[str, Answer]]
+) -> None:
+    results.put((server, ask_one(server, question, deadline - time.monotonic())))
 
 
-def _deliver(url: str, deadline: float, results: SimpleQueue[tuple[str, Listing | Exception]]) -> None:
+def ask_one(server: str, question: Question, seconds: float) -> Answer:
+    """What one server has to say, or why nothing; how long that takes, see `fetch`."""
+    url = question.url(server)
     try:
-        results.put((url, fetch(url, deadline - time.monotonic())))
+        listing = fetch(url, seconds)
     except (Unavailable, InvalidListing) as error:
-        results.put((url, error))
+        return Answer(None, (f"{url}: {error}",))
+    none = [] if question.candidates(listing) else [f"{url} lists no squid for this host"]
+    return Answer(listing, (*none, *(f"{url}: left out {reason}" for reason in listing.refused)))
 
 
 def fetch(url: str, seconds: float) -> Listing:

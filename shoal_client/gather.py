@@ -12,8 +12,8 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from shoal_client import directory, discover
-from shoal_client.candidates import Candidate, from_listing, merge
-from shoal_client.directory import Answer
+from shoal_client.candidates import Candidate, merge
+from shoal_client.directory import Answer, Question
 from shoal_client.probing import probe_squid
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Upstream
@@ -54,7 +54,15 @@ class Findings:
     troubles: tuple[str, ...]
 
 
-_Event = Answer | Candidate | tuple[HostPort, Verdict]
+@dataclass(frozen=True, slots=True)
+class _More:
+    """What a server says that is asked since nothing of the first answer is good."""
+
+    server: str
+    answer: Answer
+
+
+_Event = Answer | _More | Candidate | tuple[HostPort, Verdict]
 
 
 def gather(plan: Plan) -> Findings:
@@ -72,6 +80,7 @@ class _Gathering:
     stop: Event
     events: SimpleQueue[_Event] = field(default_factory=SimpleQueue)
     answer: Answer | None = None
+    more: dict[str, Answer | None] = field(default_factory=dict)
     heard: list[Candidate] = field(default_factory=list)
     due: dict[HostPort, float] = field(default_factory=dict)
     verdicts: dict[HostPort, Verdict] = field(default_factory=dict)
@@ -85,13 +94,18 @@ class _Gathering:
         if not self._listen(lan_until):
             lan_until = now
         self._test(self.plan.remembered)
-        while (until := self._until(time.monotonic(), server_until, lan_until)) is not None:
+        while True:
+            now = time.monotonic()
+            if not self.more and now < server_until and self._all_bad(now) and not self._enough():
+                self._ask_more(server_until - now)
+            until = self._until(now, server_until, lan_until)
+            if until is None:
+                return self._findings()
             try:
                 event = self.events.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
                 continue
             self._take(event)
-        return self._findings()
 
     def _until(self, now: float, server_until: float, lan_until: float) -> float | None:
         """The next moment at which waiting may end for want of events; None: it has ended."""
@@ -102,12 +116,23 @@ class _Gathering:
             patience = PATIENCE if self.plan.remembered and not self._two_domains() else 1.0
             end = max(min(pending, self.enough_since + patience * self.plan.grace), self._present_until(now))
         else:
+            asking = asking or None in self.more.values()
             end = max(pending, server_until if asking else now, lan_until)
         return end if end > now else None
+
+    def _all_bad(self, now: float) -> bool:
+        """Whether the first answer is in, and nothing that it lists is good or may still turn out to be."""
+        return self.answer is not None and not any(
+            self.verdicts[place].good if place in self.verdicts else self.due[place] > now
+            for place in {candidate.place for candidate in self._listed()}
+        )
 
     def _take(self, event: _Event) -> None:
         if isinstance(event, Answer):
             self.answer = event
+            self._test(self._listed())
+        elif isinstance(event, _More):
+            self.more[event.server] = event.answer
             self._test(self._listed())
         elif isinstance(event, Candidate):
             self.heard.append(event)
@@ -142,10 +167,13 @@ class _Gathering:
             (self.due[place] for place in pending if place in present and place in self.due), default=now
         )
 
+    def _answers(self) -> list[Answer]:
+        """Those that are in, in order of preference."""
+        return [answer for answer in (self.answer, *self.more.values()) if answer]
+
     def _listed(self) -> tuple[Candidate, ...]:
-        if self.answer is None or self.answer.listing is None:
-            return ()
-        return from_listing(self.answer.listing, self.plan.service, self.plan.wanted + SPARE)
+        listings = [answer.listing for answer in self._answers() if answer.listing]
+        return tuple(one for listing in listings for one in self._question().candidates(listing))
 
     def _candidates(self) -> tuple[Candidate, ...]:
         return merge(self._listed(), self.heard, self.plan.remembered, server_first=self.plan.server_first)
@@ -154,16 +182,29 @@ class _Gathering:
         late = Verdict(Outcome.UNREACHABLE, "did not answer before the wait ended", self.plan.probe_deadline)
         if self.answer is None:
             self.troubles.append(f"no server answered within {self.plan.server_deadline:g} s")
-        else:
-            self.troubles += self.answer.troubles
+        for answer in self._answers():
+            self.troubles += answer.troubles
+        silent = [server for server, answer in self.more.items() if not answer]
+        self.troubles += [f"{server}: no answer before the wait ended" for server in silent]
         candidates = self._candidates()
         verdicts = {c.place: self.verdicts.get(c.place, late) for c in candidates}
         return Findings(candidates, verdicts, bool(self._listed()), tuple(self.troubles))
 
+    def _question(self) -> Question:
+        keep = tuple(candidate.place for candidate in self.plan.remembered if not candidate.heard)
+        return Question(self.plan.service, self.plan.wanted + SPARE, keep)
+
     def _ask(self) -> None:
-        plan = self.plan
-        keep = [candidate.place for candidate in plan.remembered if not candidate.heard]
-        self.events.put(directory.ask(plan.servers, plan.wanted + SPARE, plan.server_deadline, keep))
+        self.events.put(directory.ask(self.plan.servers, self._question(), self.plan.server_deadline))
+
+    def _ask_more(self, seconds: float) -> None:
+        """Ask the other servers, all at once: a worker that has nothing is in a hurry."""
+        self.more = dict.fromkeys(self.answer.further if self.answer else ())
+        for server in self.more:
+            self._start(partial(self._ask_one, server, seconds))
+
+    def _ask_one(self, server: str, seconds: float) -> None:
+        self.events.put(_More(server, directory.ask_one(server, self._question(), seconds)))
 
     def _listen(self, until: float) -> bool:
         if self.plan.lan_wait <= 0:

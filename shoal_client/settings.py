@@ -79,8 +79,8 @@ class ClientSettings(Settings):
         "general",
         ("http://localhost:8080/nearest",),
         _SERVERS,
-        "The Shoal servers, in order of preference; the next is asked when one fails or is slow. An "
-        "address without a path means /nearest.",
+        "The Shoal servers, in order of preference; the next is asked when one fails, is slow, or lists no "
+        "squid that works. An address without a path means /nearest.",
         flags=("-s", "--server"),
         was=("general.shoal_server_url", "general.cvmfs_url"),
     )
@@ -103,7 +103,8 @@ class ClientSettings(Settings):
         "general",
         5.0,
         number(0.1, 120, "seconds"),
-        "How long all servers together may take to answer.",
+        "How long all servers together may take to answer. What is left of it is for the others where no "
+        "squid of the first answer works.",
     )
     probe_deadline: float = setting(
         "general",

@@ -1,15 +1,18 @@
 """The servers' answers, by real HTTP."""
 
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from shoal_client.directory import MAX_ANSWER, ask, request_url
+from shoal_client.directory import MAX_ANSWER, Question, ask
+from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
 from tests.client import parts
 
 SQUID = HostPort("192.0.2.1", 3128)
+SEVEN = Question(Upstream.CVMFS, 7)
 ENTRY = {"hostname": "sq.test", "squid_port": 3128, "public_ip": "192.0.2.9", "private_ip": None}
 
 
@@ -24,20 +27,20 @@ ENTRY = {"hostname": "sq.test", "squid_port": 3128, "public_ip": "192.0.2.9", "p
     ],
 )
 def test_the_count_is_asked_for_in_the_path(server: str, asked: str) -> None:
-    assert request_url(server, 7) == asked
+    assert SEVEN.url(server) == asked
 
 
 def test_the_squids_in_use_are_named_so_that_the_server_goes_on_telling_of_them() -> None:
     keep = [HostPort("192.0.2.1", 3128), HostPort("2001:db8::1", 3128)]
-    asked = request_url("http://shoal.test/nearest?x=y", 7, keep)
+    asked = replace(SEVEN, keep=keep).url("http://shoal.test/nearest?x=y")
     assert asked == "http://shoal.test/nearest/7/?x=y&keep=192.0.2.1:3128,%5B2001:db8::1%5D:3128"
 
 
 def test_distances_are_kilometres_only_if_the_server_says_so(directory: parts.Directory) -> None:
     directory.list(SQUID, distance=0.5)
-    told = ask([directory.url], 7, 20.0).listing
+    told = ask([directory.url], SEVEN, 20.0).listing
     directory.distance = ""
-    untold = ask([directory.url], 7, 20.0).listing
+    untold = ask([directory.url], SEVEN, 20.0).listing
     assert told is not None
     assert untold is not None
     assert (told.caches[0].distance, untold.caches[0].distance) == (0.5, None)
@@ -50,7 +53,7 @@ def test_an_ipv6_address_and_a_place_are_read_where_an_answer_has_them(directory
         {**ENTRY, "ipv6": "fe80::1"},
         {**ENTRY, "public_ip": None, "ipv6": "2001:db8::2"},
     )
-    answer = ask([directory.url], 7, 20.0)
+    answer = ask([directory.url], SEVEN, 20.0)
     assert answer.listing is not None
     first, second, third = answer.listing.caches
     assert (first.ipv6, dict(first.geo)) == ("2001:db8::1", {"latitude": 48.4, "longitude": -123.4})
@@ -61,7 +64,7 @@ def test_an_ipv6_address_and_a_place_are_read_where_an_answer_has_them(directory
 
 def test_a_listing_is_read(directory: parts.Directory) -> None:
     directory.list(SQUID)
-    answer = ask([directory.url], 7, 20.0)
+    answer = ask([directory.url], SEVEN, 20.0)
     assert answer.listing is not None
     assert [cache.public_ip for cache in answer.listing.caches] == ["192.0.2.1"]
     assert directory.paths == ["/nearest/7/"]
@@ -71,7 +74,7 @@ def test_compact_json_is_read(directory: parts.Directory) -> None:
     directory.body = (
         b'{"0":{"hostname":"sq.test","squid_port":"3128","public_ip":"192.0.2.9","private_ip":null}}'
     )
-    answer = ask([directory.url], 7, 20.0)
+    answer = ask([directory.url], SEVEN, 20.0)
     assert answer.listing is not None
     assert answer.listing.caches[0].port == 3128
 
@@ -79,7 +82,7 @@ def test_compact_json_is_read(directory: parts.Directory) -> None:
 @pytest.mark.parametrize("body", [b"null", b"{}"])
 def test_an_empty_list_is_an_answer(directory: parts.Directory, body: bytes) -> None:
     directory.body = body
-    answer = ask([directory.url], 7, 20.0)
+    answer = ask([directory.url], SEVEN, 20.0)
     assert answer.listing is not None
     assert not answer.listing.caches
     assert "lists no squid" in answer.troubles[0]
@@ -101,7 +104,7 @@ def test_a_hostile_entry_is_refused_and_the_others_are_used(
     directory: parts.Directory, hostile: dict[str, object]
 ) -> None:
     directory.list_raw({**ENTRY, **hostile}, ENTRY)
-    answer = ask([directory.url], 7, 20.0)
+    answer = ask([directory.url], SEVEN, 20.0)
     assert answer.listing is not None
     assert [cache.public_ip for cache in answer.listing.caches] == ["192.0.2.9"]
     assert "left out entry 0" in answer.troubles[0]
@@ -110,25 +113,25 @@ def test_a_hostile_entry_is_refused_and_the_others_are_used(
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'{"caches": []}', b"\xff\xfe", b"[" * 100_000])
 def test_an_answer_that_is_no_listing_is_a_trouble(directory: parts.Directory, body: bytes) -> None:
     directory.body = body
-    answer = ask([directory.url], 7, 20.0)
+    answer = ask([directory.url], SEVEN, 20.0)
     assert answer.listing is None
     assert len(answer.troubles) == 1
 
 
 def test_an_error_status_is_told(directory: parts.Directory) -> None:
     directory.status = 500
-    assert "answered status 500" in ask([directory.url], 7, 20.0).troubles[0]
+    assert "answered status 500" in ask([directory.url], SEVEN, 20.0).troubles[0]
 
 
 def test_a_closed_port_is_told_by_name() -> None:
-    answer = ask([f"http://{parts.closed()}"], 7, 20.0)
+    answer = ask([f"http://{parts.closed()}"], SEVEN, 20.0)
     assert answer.listing is None
     assert "Connection refused" in answer.troubles[0]
 
 
 def test_a_huge_answer_is_not_read_to_its_end(directory: parts.Directory) -> None:
     directory.body = b'{"0": "' + b"x" * (MAX_ANSWER + 1) + b'"}'
-    assert f"more than {MAX_ANSWER} bytes" in ask([directory.url], 7, 20.0).troubles[0]
+    assert f"more than {MAX_ANSWER} bytes" in ask([directory.url], SEVEN, 20.0).troubles[0]
 
 
 def test_a_redirect_is_followed(directory: parts.Directory) -> None:
@@ -138,7 +141,7 @@ def test_a_redirect_is_followed(directory: parts.Directory) -> None:
         parts.reply(request, b"", 302, Location=f"{directory.url}{request.path}")
 
     with parts.serve(redirect) as place:
-        answer = ask([f"http://{place}"], 7, 20.0)
+        answer = ask([f"http://{place}"], SEVEN, 20.0)
     assert answer.listing is not None
     assert len(answer.listing.caches) == 1
 
@@ -151,7 +154,7 @@ def test_a_redirect_that_leads_nowhere_is_a_trouble(target: str) -> None:
         parts.reply(request, b"", 302, Location=target)
 
     with parts.serve(redirect) as place:
-        answer = ask([f"http://{place}"], 7, 20.0)
+        answer = ask([f"http://{place}"], SEVEN, 20.0)
     assert answer.listing is None
     assert "no answer within" not in answer.troubles[0]
 
@@ -160,7 +163,7 @@ def test_a_black_hole_costs_its_share_and_the_next_server_answers(directory: par
     directory.list(SQUID)
     start = time.monotonic()
     with parts.black_hole() as hole:
-        answer = ask([f"http://{hole}", directory.url], 7, 2.0)
+        answer = ask([f"http://{hole}", directory.url], SEVEN, 2.0)
     assert answer.listing is not None
     assert time.monotonic() - start < 2.0
 
@@ -174,7 +177,7 @@ def test_a_server_that_drips_its_answer_ends_with_the_deadline() -> None:
 
     with parts.serve(drip) as place:
         start = time.monotonic()
-        answer = ask([f"http://{place}"], 7, 0.4)
+        answer = ask([f"http://{place}"], SEVEN, 0.4)
         assert time.monotonic() - start < 1.5
     assert answer.listing is None
 
@@ -182,9 +185,30 @@ def test_a_server_that_drips_its_answer_ends_with_the_deadline() -> None:
 def test_a_server_without_squids_gives_way_to_one_that_has_some(directory: parts.Directory) -> None:
     directory.list(SQUID)
     with parts.directory() as fresh:
-        answer = ask([fresh.url, directory.url], 7, 20.0)
+        answer = ask([fresh.url, directory.url], SEVEN, 20.0)
     assert answer.listing is not None
     assert len(answer.listing.caches) == 1
+
+
+def test_a_server_with_nothing_for_the_service_gives_way_to_one_that_has_some(
+    directory: parts.Directory,
+) -> None:
+    directory.list(SQUID)
+    with parts.directory() as other:
+        other.list(HostPort("192.0.2.8", 3128), upstream=Upstream.CVMFS)
+        answer = ask([other.url, directory.url], replace(SEVEN, service=Upstream.FRONTIER), 20.0)
+    assert answer.listing is not None
+    assert [cache.public_ip for cache in answer.listing.caches] == ["192.0.2.1"]
+    assert "lists no squid" in answer.troubles[0]
+
+
+def test_servers_that_were_not_asked_or_are_silent_may_have_more_to_say(directory: parts.Directory) -> None:
+    directory.list(SQUID)
+    with parts.black_hole() as hole:
+        silent, refusing, other = f"http://{hole}", f"http://{parts.closed()}", "http://shoal.test"
+        assert ask([directory.url, other], SEVEN, 20.0).further == (other,)
+        assert ask([silent, directory.url], SEVEN, 2.0).further == (silent,)
+        assert ask([refusing, directory.url], SEVEN, 20.0).further == ()
 
 
 def test_the_proxies_of_the_environment_are_not_used(
@@ -193,4 +217,4 @@ def test_the_proxies_of_the_environment_are_not_used(
     directory.list(SQUID)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://{parts.closed()}")
-    assert ask([directory.url], 7, 20.0).listing is not None
+    assert ask([directory.url], SEVEN, 20.0).listing is not None

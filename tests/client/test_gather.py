@@ -139,6 +139,44 @@ def test_what_is_remembered_is_tested_when_no_server_answers(directory: parts.Di
     assert findings.verdicts[place].good
 
 
+def test_a_server_whose_squids_are_all_dead_gives_way_to_the_others(directory: parts.Directory) -> None:
+    with parts.directory() as second, parts.directory() as third, ExitStack() as stack:
+        squids = [stack.enter_context(parts.squid()) for _ in range(2)]
+        dead = parts.closed()
+        directory.list(dead)
+        second.list(squids[0])
+        third.list(squids[1])
+        findings = find(directory, servers=(directory.url, second.url, third.url))
+    assert [candidate.place for candidate in findings.candidates] == [dead, *squids]
+    assert all(findings.verdicts[squid].good for squid in squids)
+
+
+def test_no_second_server_is_asked_while_a_squid_of_the_first_is_good(directory: parts.Directory) -> None:
+    with parts.directory() as second, parts.squid() as place:
+        directory.list(place, parts.closed())
+        find(directory, servers=(directory.url, second.url))
+    assert second.paths == []
+
+
+def test_squids_that_are_black_holes_leave_time_to_ask_another_server(directory: parts.Directory) -> None:
+    with parts.directory() as second, parts.black_hole() as hole, parts.squid() as place:
+        directory.list(hole)
+        second.list(place)
+        findings = find(directory, servers=(directory.url, second.url), probe_deadline=1.0)
+    assert findings.verdicts[place].good
+
+
+def test_a_server_that_is_silent_when_asked_for_more_costs_what_is_left_of_the_servers_time(
+    directory: parts.Directory,
+) -> None:
+    with parts.black_hole() as hole:
+        directory.list(parts.closed())
+        start = time.monotonic()
+        findings = find(directory, servers=(directory.url, f"http://{hole}"), server_deadline=0.5)
+        assert time.monotonic() - start < 10.0
+    assert any(str(hole) in trouble for trouble in findings.troubles)
+
+
 def test_a_server_that_is_silent_is_told(directory: parts.Directory) -> None:
     with parts.black_hole() as hole:
         findings = find(directory, servers=(f"http://{hole}",), server_deadline=0.3)
