@@ -30,13 +30,14 @@ _CHUNK = 16 * 1024
 class Question:
     """What the servers are asked for: so many caches at most that serve `service`.
 
-    `keep` names the squids in use, so that the server goes on telling of one that takes no new workers; older
-    servers ignore it.
+    `keep` names the squids in use, so that the server goes on telling of one that takes no new workers. With
+    `ipv6` it tells IPv6 addresses too, which older clients cannot read. Servers before 2.0 ignore both.
     """
 
     service: Upstream
     count: int
     keep: Sequence[HostPort] = ()
+    ipv6: bool = False
 
     def url(self, server: str) -> str:
         """Where to ask: the server's path (default /nearest), the count, a slash.
@@ -46,7 +47,7 @@ class Question:
         parts = urlsplit(server)
         path = parts.path.rstrip("/") or "/nearest"
         kept = [f"keep={quote(','.join(map(str, self.keep)), safe=',:')}"] if self.keep else []
-        query = "&".join([*filter(None, [parts.query]), *kept])
+        query = "&".join([*filter(None, [parts.query]), *kept, *(["ipv6=yes"] if self.ipv6 else [])])
         return parts._replace(path=f"{path}/{self.count}/", query=query, fragment="").geturl()
 
     def candidates(self, listing: Listing) -> tuple[Candidate, ...]:
@@ -58,7 +59,7 @@ class Question:
 class Answer:
     """What the servers had to say: `listing` is None if none answered; `troubles` tells of the others.
 
-    `further` are the servers that may have more to say: they were not asked, or silent so far.
+    `further` are the servers that may have more to say, of IPv6 or at all: those that have not failed.
     """
 
     listing: Listing | None
@@ -76,6 +77,7 @@ def ask(servers: Sequence[str], question: Question, seconds: float) -> Answer:
     results: SimpleQueue[tuple[str, Answer]] = SimpleQueue()
     unasked, silent = list(servers), list[str]()
     troubles: list[str] = []
+    failed: set[str] = set()
     useless: Listing | None = None
     share = seconds / max(1, len(unasked))
     while unasked or silent:
@@ -92,11 +94,17 @@ def ask(servers: Sequence[str], question: Question, seconds: float) -> Answer:
             continue
         silent.remove(server)
         troubles += said.troubles
-        if said.listing and question.candidates(said.listing):
-            return Answer(said.listing, tuple(troubles), (*silent, *unasked))
+        if said.listing is None:
+            failed.add(server)
+        elif question.candidates(said.listing):
+            return Answer(said.listing, tuple(troubles), _without(failed, servers))
         useless = useless or said.listing
     troubles += [f"{question.url(server)}: no answer within {seconds:g} s" for server in silent]
-    return Answer(useless, tuple(troubles))
+    return Answer(useless, tuple(troubles), _without(failed, servers))
+
+
+def _without(failed: set[str], servers: Sequence[str]) -> tuple[str, ...]:
+    return tuple(server for server in servers if server not in failed)
 
 
 def _deliver(

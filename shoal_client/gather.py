@@ -6,7 +6,7 @@ whatever hangs costs its deadline once.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -56,7 +56,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class _More:
-    """What a server says that is asked since nothing of the first answer is good."""
+    """What a server says that is asked for IPv6 too, since nothing of the first answer is good."""
 
     server: str
     answer: Answer
@@ -198,13 +198,14 @@ class _Gathering:
         self.events.put(directory.ask(self.plan.servers, self._question(), self.plan.server_deadline))
 
     def _ask_more(self, seconds: float) -> None:
-        """Ask the other servers, all at once: a worker that has nothing is in a hurry."""
+        """Ask the other servers too, and all for IPv6, at once: a worker that has nothing is in a hurry."""
         self.more = dict.fromkeys(self.answer.further if self.answer else ())
         for server in self.more:
             self._start(partial(self._ask_one, server, seconds))
 
     def _ask_one(self, server: str, seconds: float) -> None:
-        self.events.put(_More(server, directory.ask_one(server, self._question(), seconds)))
+        question = replace(self._question(), ipv6=True)
+        self.events.put(_More(server, directory.ask_one(server, question, seconds)))
 
     def _listen(self, until: float) -> bool:
         if self.plan.lan_wait <= 0:

@@ -2,7 +2,8 @@
 
 Deployed clients read it with regular expressions, so its text matters, not its meaning alone: `": "`
 after each key, all watched keys in each entry and nowhere else, `local` null or
-true, IPv4 only, no comma in a scalar string (docs/rest.md has the rules). `encode` keeps them all.
+true, IPv4 only but for who asks for more, no comma in a scalar string (docs/rest.md has the rules).
+`encode` keeps them all.
 """
 
 import functools
@@ -58,7 +59,7 @@ class ListedCache:
     geo: GeoData = field(default_factory=dict)
     distance: float | None = None
     ipv6: str | None = None
-    """Read where an answer has it; never in the legacy text, whose readers build broken URLs from it."""
+    """Told to those alone who ask for it: other readers of the legacy text build broken URLs from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,12 @@ def entry_own(cache: ListedCache) -> bytes:
         f'{{"created": {_decimal(cache.created)}, "last_active": {_decimal(cache.last_active)}, '
         f'"hostname": {_quoted(_legacy_host(cache))}, "squid_port": {cache.port}, '
         f'"public_ip": {_or_null(cache.public_ip)}, "private_ip": {_or_null(cache.private_ip)}, '
-        f'"external_ip": {_or_null(cache.external_ip)}, "load": {_decimal(cache.load)}'
+        f'"external_ip": {_or_null(cache.external_ip)}, {_six(cache)}"load": {_decimal(cache.load)}'
     ).encode()
+
+
+def _six(cache: ListedCache) -> str:
+    return f'"ipv6": {_quoted(cache.ipv6)}, ' if cache.ipv6 else ""
 
 
 def entry_shared(cache: ListedCache) -> bytes:

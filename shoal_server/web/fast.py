@@ -21,13 +21,15 @@ from shoal_server.seat import Wanted
 from shoal_server.web.answers import Pick, Question, Sheet, Texts
 from shoal_server.web.backend import Backend
 from shoal_server.web.counts import Kind, Outcome
-from shoal_server.web.legacy import DEFAULT_COUNT, MOST, SERVICES
+from shoal_server.web.legacy import DEFAULT_COUNT, MOST, SERVICES, SIX
 from shoal_server.web.visitors import Visitors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATH = re.compile(r"/(nearest(?:verified|cvmfs|conditions)?)(?:/?([0-9]{1,9}))?/?", re.ASCII)
+ASKS_FOR_MORE = re.compile(f"{SIX}|%")
+"""What stands in a query that may ask for IPv6; any letter of it may be written with a `%`."""
 MOST_BYTES = 256_000_000
 STATE_SECONDS = 0.5
 VISITOR_SECONDS = 600.0
@@ -90,7 +92,8 @@ class FastPath:
         visitors, board = self._visitors, texts.board
         if address not in visitors.among:
             address = visitors.address(environ)
-        if board.hosts(address) or (environ.get("QUERY_STRING") and not board.nobody_drains):
+        query = environ.get("QUERY_STRING")
+        if board.hosts(address) or (query and (not board.nobody_drains or ASKS_FOR_MORE.search(query))):
             return self._framework(environ, start_response)
         pick, outcome = self._tell(visitors, texts, sheet, address)
         if outcome is Outcome.TOLD:

@@ -19,6 +19,8 @@ from shoal_server.web.backend import Backend, endpoints_in_use, requester_addres
 DEFAULT_COUNT = 5
 MOST = 50
 """More than anybody can use; who asks for more gets these."""
+SIX = "ipv6"
+"""With `yes` for it in the query IPv6 is told too: clients from 2.0 ask so where nothing else works."""
 
 SERVICES = {
     "nearest": (Upstream.BOTH, SQUIDS),
@@ -34,11 +36,12 @@ def blueprint(backend: Backend) -> Blueprint:
     def nearest(count: int = DEFAULT_COUNT) -> Response:
         name = str(request.endpoint).rpartition(".")[2]
         service, types = SERVICES[name]
-        address = requester_address(request, backend.trusted_proxies)
+        address, six = requester_address(request, backend.trusted_proxies), request.args.get(SIX) == "yes"
         told = backend.lookup.nearest(
-            address, service, types, endpoints_in_use(request), count=min(count, MOST), ipv4=True
+            address, service, types, endpoints_in_use(request), count=min(count, MOST), ipv4=not six
         )
-        return _json(backend, (listed_cache(one.listed, local=one.local, ranked=one) for one in told))
+        entries = (listed_cache(one.listed, local=one.local, ranked=one, ipv6=six) for one in told)
+        return _json(backend, entries)
 
     def everything(count: int = 0) -> Response:
         """The number is part of the deployed route and has never meant anything."""
@@ -68,8 +71,12 @@ def _has_ipv4(listed: Listed, *, local: bool) -> bool:
     return bool(squid.public_address or (local and squid.beat.private_ip))
 
 
-def listed_cache(listed: Listed, *, local: bool, ranked: Ranked | None = None) -> ListedCache:
-    """A squid as the legacy answer shows it; its private address is told to its own site alone."""
+def listed_cache(
+    listed: Listed, *, local: bool, ranked: Ranked | None = None, ipv6: bool = False
+) -> ListedCache:
+    """A squid as the legacy answer shows it; its private address is told to its own site alone, its IPv6
+    address to who asks for `ipv6`.
+    """
     squid = listed.squid
     return ListedCache(
         hostname=squid.beat.hostname,
@@ -88,6 +95,7 @@ def listed_cache(listed: Listed, *, local: bool, ranked: Ranked | None = None) -
         upstream=squid.beat.upstream,
         geo=listed.place.geo_data() if listed.place else {},
         distance=ranked.effective_km if ranked else None,
+        ipv6=squid.beat.ipv6 if ipv6 else None,
     )
 
 

@@ -202,13 +202,19 @@ def test_a_server_with_nothing_for_the_service_gives_way_to_one_that_has_some(
     assert "lists no squid" in answer.troubles[0]
 
 
-def test_servers_that_were_not_asked_or_are_silent_may_have_more_to_say(directory: parts.Directory) -> None:
+def test_a_server_that_is_asked_for_ipv6_is_asked_so_in_the_query() -> None:
+    question = replace(SEVEN, keep=(SQUID,), ipv6=True)
+    asked = question.url("http://shoal.test/nearest?x=y")
+    assert asked == "http://shoal.test/nearest/7/?x=y&keep=192.0.2.1:3128&ipv6=yes"
+
+
+def test_all_servers_but_those_that_failed_may_have_more_to_say(directory: parts.Directory) -> None:
     directory.list(SQUID)
     with parts.black_hole() as hole:
         silent, refusing, other = f"http://{hole}", f"http://{parts.closed()}", "http://shoal.test"
-        assert ask([directory.url, other], SEVEN, 20.0).further == (other,)
-        assert ask([silent, directory.url], SEVEN, 2.0).further == (silent,)
-        assert ask([refusing, directory.url], SEVEN, 20.0).further == ()
+        assert ask([directory.url, other], SEVEN, 20.0).further == (directory.url, other)
+        assert ask([silent, directory.url], SEVEN, 2.0).further == (silent, directory.url)
+        assert ask([refusing, directory.url], SEVEN, 20.0).further == (directory.url,)
 
 
 def test_the_proxies_of_the_environment_are_not_used(

@@ -104,7 +104,7 @@ def test_squids_in_use_are_named_to_the_server(directory: parts.Directory) -> No
     place = parts.closed()
     heard = replace(remembered(parts.closed()), heard=True)
     find(directory, remembered=(remembered(place), heard))
-    assert directory.paths == [f"/nearest/7/?keep={place}"]
+    assert directory.paths[0] == f"/nearest/7/?keep={place}"
 
 
 def test_an_ipv6_squid_is_found_good(directory: parts.Directory) -> None:
@@ -149,6 +149,29 @@ def test_a_server_whose_squids_are_all_dead_gives_way_to_the_others(directory: p
         findings = find(directory, servers=(directory.url, second.url, third.url))
     assert [candidate.place for candidate in findings.candidates] == [dead, *squids]
     assert all(findings.verdicts[squid].good for squid in squids)
+
+
+@pytest.mark.parametrize("lists", ["nothing", "a dead squid"])
+def test_a_server_is_asked_for_ipv6_where_nothing_that_it_lists_works(
+    directory: parts.Directory, lists: str
+) -> None:
+    if lists != "nothing":
+        directory.list(parts.closed())
+    find(directory)
+    assert directory.paths == ["/nearest/7/", "/nearest/7/?ipv6=yes"]
+
+
+def test_a_server_that_lists_a_good_squid_is_asked_once(directory: parts.Directory) -> None:
+    with parts.squid() as place:
+        directory.list(place, parts.closed())
+        find(directory)
+    assert directory.paths == ["/nearest/7/"]
+
+
+def test_a_server_that_failed_is_not_asked_again(directory: parts.Directory) -> None:
+    directory.status = 500
+    find(directory)
+    assert directory.paths == ["/nearest/7/"]
 
 
 def test_no_second_server_is_asked_while_a_squid_of_the_first_is_good(directory: parts.Directory) -> None:

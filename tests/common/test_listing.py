@@ -57,6 +57,7 @@ CACHES = st.builds(
         st.none() | st.floats(-180, 180) | GEO_TEXT,
     ),
     distance=st.floats(0, 20038),
+    ipv6=st.none() | st.just("2001:db8::1"),
 )
 ANSWERS = st.lists(CACHES, min_size=1, max_size=4)
 
@@ -207,6 +208,7 @@ def test_we_read_what_we_write(caches: list[ListedCache]) -> None:
     assert listing.refused == ()
     for read, sent in zip(listing.caches, caches, strict=True):
         assert (read.port, read.public_ip, read.private_ip) == (sent.port, sent.public_ip, sent.private_ip)
+        assert read.ipv6 == sent.ipv6
         assert (read.load, read.max_load, read.local) == (
             round(sent.load, 2),
             round(sent.max_load),

@@ -169,6 +169,13 @@ def test_what_a_worker_uses_matters_only_while_a_squid_drains(both: Both) -> Non
     assert both.passed == 1
 
 
+@pytest.mark.parametrize("query", ["ipv6=yes", "keep=192.0.2.1:3128&ipv6=yes", "%69pv6=yes", "ipv6=no", "x"])
+def test_who_asks_for_ipv6_is_answered_as_by_the_framework(both: Both, query: str) -> None:
+    both.agree("/nearest/50", "203.0.113.9")
+    both.agree(f"/nearest/50?{query}", "203.0.113.9")
+    assert (b"2001:db8::5" in both.quick(f"/nearest/50?{query}", "203.0.113.9")[0]) == query.endswith("yes")
+
+
 def test_the_requester_behind_a_trusted_proxy_is_known(both: Both) -> None:
     behind = Both(fleet(), trusted=["10.9.0.0/16"])
     for last in (1, 2, 3):

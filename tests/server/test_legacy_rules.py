@@ -58,7 +58,7 @@ def door(request: pytest.FixtureRequest, site: Site) -> Client:
     return Client(create_app(site.backend) if request.param == "framework" else application(site.backend))
 
 
-@pytest.fixture(params=PATHS)
+@pytest.fixture(params=[*PATHS, "/nearest/50?ipv6=yes"])
 def text(request: pytest.FixtureRequest, door: Client) -> str:
     answer = door.get(request.param, environ_base={"REMOTE_ADDR": HERE})
     assert answer.status_code == 200
@@ -119,7 +119,8 @@ def test_rule_9_the_top_level_holds_caches_and_nothing_else(text: str) -> None:
     assert sum(entry["load"] for entry in entries(text)) > 0
 
 
-def test_rule_10_no_ipv6_address_appears(text: str) -> None:
+@pytest.mark.parametrize("text", PATHS, indirect=True)
+def test_rule_10_no_ipv6_address_appears_unasked(text: str) -> None:
     assert "2001:" not in text
     for entry in entries(text):
         assert [ipv4(entry[key]) for key in ("public_ip", "private_ip") if entry[key] is not None]

@@ -315,6 +315,21 @@ def test_no_ipv6_address_stands_in_an_answer(path: str) -> None:
     assert "2001:" not in Site([numbered(1, ipv6="2001:db8::1")]).get(path).text
 
 
+@pytest.mark.parametrize("path", NEAREST)
+def test_who_asks_for_ipv6_is_told_of_it(path: str) -> None:
+    site = Site([numbered(1, **SIX), numbered(2, ipv6="2001:db8::2"), numbered(3)])
+    told = {entry["hostname"]: entry.get("ipv6") for entry in site.told(f"{path}?ipv6=yes")}
+    assert told == {
+        "sq1.example.org": "2001:db8::1",
+        "sq2.example.org": "2001:db8::2",
+        "sq3.example.org": None,
+    }
+
+
+def test_all_names_no_ipv6_address_whoever_asks() -> None:
+    assert Site([numbered(1, **SIX)]).get("/all?ipv6=yes").data == b"null"
+
+
 @pytest.mark.parametrize("address", ["2001:db8::7", "::1", "::ffff:203.0.113.7", "fe80::1%eth0"])
 def test_requesters_with_ipv6_are_answered(address: str) -> None:
     assert len(Site([numbered(1)]).told("/nearest", address)) == 1
