@@ -19,7 +19,6 @@ from shoal_common.proxylist import FRONTIER_MAX_PROXIES, ProxyList
 START = b"<!-- >>> shoal-client replaces what stands from here -->"
 END = b"<!-- <<< to here -->"
 _PROXIES = ("proxy", "backupproxy")
-_INERT = re.compile(r"http://[A-Za-z0-9.:_\-\[\]]+")
 _BLANKS = re.compile(rb"\r?\n[ \t]*\Z|[ \t]*\Z")
 
 
@@ -99,7 +98,7 @@ def _edited(before: bytes, chain: ProxyList) -> bytes:
     own = children(bare)
     known = {canonical(child.url) for child in own if child.name in _PROXIES}
     room = max(0, FRONTIER_MAX_PROXIES - sum(child.name in _PROXIES for child in own))
-    ours = [url for url in chain.proxies if _INERT.fullmatch(url) and canonical(url) not in known][:room]
+    ours = [url for url in chain.plain if canonical(url) not in known][:room]
     if not ours:
         return bare
     anchor = next((child for child in own if child.name == "proxy"), own[0]).start

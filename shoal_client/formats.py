@@ -1,7 +1,6 @@
 """The other files that a choice can be written to: PAC, JSON, environment files, a ConfigMap."""
 
 import json
-import re
 from pathlib import Path
 
 from shoal_client import cvmfs, shell
@@ -9,15 +8,13 @@ from shoal_client.documents import NOTICE, Document, own
 from shoal_common.errors import InvalidProxyList
 from shoal_common.proxylist import DIRECT, ProxyList
 
-_PLAIN = re.compile(r"http://[A-Za-z0-9.:_\-\[\]]+")
-
 
 def pac(chain: ProxyList) -> bytes:
     """A PAC file in the dialect that CVMFS, Frontier and WLCG's tools read in all their versions.
 
     `PROXY http://host:port`, each member an alternative of its own; DIRECT only if it is in the chain.
     """
-    names = [f"PROXY {url}" for url in _plain(chain)] + ([DIRECT] if DIRECT in chain.members else [])
+    names = [f"PROXY {url}" for url in chain.plain] + ([DIRECT] if DIRECT in chain.members else [])
     return (
         f'// {NOTICE}\nfunction FindProxyForURL(url, host)\n{{\n    return "{"; ".join(names)}";\n}}\n'
     ).encode("ascii")
@@ -50,10 +47,9 @@ def variable(path: Path, name: str, value: str) -> bytes:
 
 def http_proxy(path: Path, chain: ProxyList) -> Document:
     """The first proxy as `http_proxy`, which cannot say more than one. Raises InvalidProxyList."""
-    plain = _plain(chain)
-    if not plain:
+    if not chain.plain:
         raise InvalidProxyList("no proxy in it can be an http_proxy")
-    return own(path, variable(path, "http_proxy", plain[0]))
+    return own(path, variable(path, "http_proxy", chain.plain[0]))
 
 
 def config_map(chain: ProxyList, name: str, namespace: str, *, external: bool) -> bytes:
@@ -62,8 +58,3 @@ def config_map(chain: ProxyList, name: str, namespace: str, *, external: bool) -
     data = {"60-shoal.conf": cvmfs.render(chain, external=external).decode("ascii")}
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
     return (json.dumps(manifest, indent=1) + "\n").encode("ascii")
-
-
-def _plain(chain: ProxyList) -> tuple[str, ...]:
-    """Those that every reader understands: no https, no user names."""
-    return tuple(url for url in chain.proxies if _PLAIN.fullmatch(url))

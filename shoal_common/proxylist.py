@@ -19,6 +19,7 @@ AUTO = "auto"
 FRONTIER_MAX_PROXIES = 24
 """More than this in one connect string is a fatal error to the Frontier client."""
 
+_PLAIN = re.compile(r"http://[A-Za-z0-9.:_\-\[\]]+")
 _PROXY = re.compile(r"(?:(https?)://)?(?:([A-Za-z0-9._~%-]+(?::[A-Za-z0-9._~%-]*)?)@)?([^@/]+?)/?")
 
 
@@ -98,6 +99,11 @@ class ProxyList:
     def proxies(self) -> tuple[str, ...]:
         """The members that are proxies: neither DIRECT nor auto."""
         return tuple(member for member in self.members if member not in (DIRECT, AUTO))
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The proxies that every reader understands, and that are inert in every file: no https, no users."""
+        return tuple(proxy for proxy in self.proxies if _PLAIN.fullmatch(proxy))
 
     def to_cvmfs(self) -> str:
         """The value of CVMFS_HTTP_PROXY; empty for an empty chain, which CVMFS refuses."""

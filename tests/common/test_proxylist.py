@@ -70,6 +70,12 @@ def test_frontier_gets_no_https_proxy_which_it_cannot_speak_to() -> None:
     assert ProxyList.parse("https://a:1;http://b:1").to_frontier() == "(proxyurl=http://b:1)"
 
 
+def test_what_every_reader_understands_is_http_without_a_user() -> None:
+    chain = ProxyList.parse("https://a:1;auto;http://u@b:1;http://c:1|http://[2001:db8::1]:1;DIRECT")
+    assert chain.plain == ("http://c:1", "http://[2001:db8::1]:1")
+    assert ProxyList((("http://$(id):1",),)).plain == ()
+
+
 @pytest.mark.parametrize(
     ("text", "canonical"),
     [
