@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shoal_client import files
-from shoal_client.cvmfs import PROXIES, without_block
-from shoal_client.documents import MARK
+from shoal_client.cvmfs import PROXIES, theirs
 from shoal_common.errors import InvalidProxyList
 from shoal_common.proxylist import ProxyList
 
@@ -90,12 +89,10 @@ def _overrides(path: Path) -> bool:
 def _values(path: Path) -> Iterator[str]:
     """The value of each assignment, without its quotes and without a comment behind it."""
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = theirs(path.read_bytes()).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return
-    if text.startswith(f"# W{MARK.decode()}"):
-        return
-    for line in without_block(text).splitlines():
+    for line in text.splitlines():
         if match := _ASSIGNMENT.match(line):
             yield _unquoted(match.group(1))
 

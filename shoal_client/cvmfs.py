@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from shoal_client import shell
-from shoal_client.documents import NOTICE, Document, own
+from shoal_client.documents import MARK, NOTICE, Document, own
 from shoal_common.errors import Unavailable
 from shoal_common.proxylist import ProxyList
 
@@ -19,7 +19,7 @@ HEADER = f"# {NOTICE}"
 BLOCK_START = "# >>> shoal-client replaces what stands from here"
 BLOCK_END = "# <<< to here"
 BLOCK = re.compile(
-    rb"^%b\n(?:.*\n)*?%b(?:\n|\Z)" % (re.escape(BLOCK_START.encode()), re.escape(BLOCK_END.encode())),
+    rb"^%b\r?\n(?:.*\n)*?%b(?:\r?\n|\Z)" % (re.escape(BLOCK_START.encode()), re.escape(BLOCK_END.encode())),
     re.MULTILINE,
 )
 
@@ -69,6 +69,6 @@ def _with_block(text: bytes, block: bytes) -> bytes:
     return text + (b"\n" if text and not text.endswith(b"\n") else b"") + block
 
 
-def without_block(text: str) -> str:
-    """An administrator's file without what the client has put there."""
-    return BLOCK.sub(b"", os.fsencode(text)).decode("utf-8", "surrogateescape")
+def theirs(content: bytes) -> bytes:
+    """A file of CVMFS without what the client has put there: nothing of one that it has written itself."""
+    return b"" if content.startswith(b"# " + MARK) else BLOCK.sub(b"", content)

@@ -7,8 +7,8 @@ from pathlib import Path
 from shoal_client import files
 from shoal_common.errors import Unavailable
 
-MARK = b"ritten by shoal-client"
-NOTICE = "Written by shoal-client, which replaces this file: changes belong into shoal_client.conf."
+MARK = b"Written by shoal-client"
+NOTICE = f"{MARK.decode()}, which replaces this file: changes belong into shoal_client.conf."
 _MARKED_WITHIN = 1024
 
 Compose = Callable[[bytes | None], bytes]
@@ -71,11 +71,16 @@ class Document:
         )
 
 
+def is_ours(content: bytes) -> bool:
+    """Whether the client has written the whole of it; where the mark stands depends on the format."""
+    return MARK in content[:_MARKED_WITHIN]
+
+
 def own(path: Path, content: bytes) -> Document:
     """A file that belongs to the client alone; one that it has not written itself is left as it is."""
 
     def compose(before: bytes | None) -> bytes:
-        if before and MARK not in before[:_MARKED_WITHIN]:
+        if before and not is_ours(before):
             raise Unavailable("was not written by shoal-client and is left as it is")
         return content
 

@@ -93,6 +93,14 @@ def test_the_block_is_nobodys_default_and_overrides_nothing(tmp_path: Path) -> N
     assert administrator.overriding(tmp_path, tmp_path / "default.d" / "60-shoal.conf") == ()
 
 
+def test_a_block_that_an_editor_gave_other_line_ends_is_still_ours(tmp_path: Path) -> None:
+    file = tmp_path / "default.local"
+    file.write_bytes((THEIRS + block(CHAIN)).replace("\n", "\r\n").encode())
+    assert administrator.defaults(tmp_path).chain == ProxyList.parse("http://site.test:3128;DIRECT")
+    assert cvmfs.block_in(file, OTHER).write()
+    assert file.read_bytes() == (THEIRS.replace("\n", "\r\n") + block(OTHER)).encode()
+
+
 def test_what_overrides_a_domains_file_is_its_repositories_files(tmp_path: Path) -> None:
     for name in (
         "domain.d/cern.ch.conf",

@@ -146,6 +146,12 @@ def test_a_difference_is_shown_and_nothing_written(tmp_path: Path) -> None:
         document.diff()
 
 
+@pytest.mark.parametrize("start", ["# ", "// ", '{\n "comment": "'])
+def test_a_file_of_ours_is_known_by_what_its_first_lines_say(start: str) -> None:
+    assert documents.is_ours(f"{start}Written by shoal-client, which replaces this file".encode())
+    assert not documents.is_ours(f"{start}60-shoal.conf is another file".encode())
+
+
 def test_what_a_killed_run_left_is_removed_once_it_is_old(tmp_path: Path) -> None:
     old, young, other = (tmp_path / name for name in (".x.conf.1.tmp", ".x.conf.2.tmp", ".y.conf.1.tmp"))
     for left in (old, young, other):
