@@ -56,7 +56,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run once and exit with an `ExitCode`."""
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    # The bytes of FRONTIER_SERVER and of files come out as they came in.
+    sys.stdout.reconfigure(  # type: ignore[union-attr]
+        encoding=sys.getfilesystemencoding(), errors="surrogateescape"
+    )
     code = start(sys.argv[1:], os.environ, sys.stdout)
     logging.shutdown()
     sys.exit(code)

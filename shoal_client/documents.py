@@ -1,5 +1,6 @@
 """A file that the client writes: wholly its own, or a part of somebody else's."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +59,14 @@ class Document:
         return True
 
     def diff(self) -> str:
-        """What `write` would change, as a unified diff; empty: nothing. Raises Unavailable."""
+        """What `write` would change, as a unified diff; empty: nothing. Raises Unavailable.
+
+        Its bytes are those of the file on an output in the encoding of file names.
+        """
         import difflib  # noqa: PLC0415 - runs that write have no use for it
 
         before, after = self.change()
-        old, new = (
-            (text or b"").decode("utf-8", "replace").splitlines(keepends=True) for text in (before, after)
-        )
+        old, new = (os.fsdecode(text or b"").splitlines(keepends=True) for text in (before, after))
         return "".join(
             line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
             for line in difflib.unified_diff(old, new, str(self.path), str(self.path))

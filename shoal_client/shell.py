@@ -28,11 +28,11 @@ def quoted(value: str) -> str:
 def parameters(text: bytes, directory: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """What the parameters that `text` sets are to CVMFS. Raises Unavailable if it does not run to its end."""
     names = list(dict.fromkeys(name.decode() for name in _NAME.findall(text)))
-    script = [text.decode("utf-8", "surrogateescape"), f"echo {_END}", *(f"echo ${name}" for name in names)]
+    echoes = "\n".join([f"echo {_END}", *(f"echo ${name}" for name in names), ""])
     try:
         done = subprocess.run(
             ["/bin/sh"],
-            input=os.fsencode("\n".join(script) + "\n"),
+            input=text + b"\n" + echoes.encode("ascii"),
             cwd=directory,
             env=dict(environ),
             stdout=subprocess.PIPE,
@@ -44,7 +44,7 @@ def parameters(text: bytes, directory: Path, environ: Mapping[str, str]) -> dict
         raise Unavailable(f"does not end within {SECONDS:g} s in a shell") from None
     except OSError as error:
         raise Unavailable(f"cannot be read by a shell: {error.strerror}") from None
-    lines = done.stdout.decode("utf-8", "replace").split("\n")
+    lines = os.fsdecode(done.stdout).split("\n")
     if _END not in lines:
         raise Unavailable("is nothing that a shell reads to its end")
     values = lines[len(lines) - lines[::-1].index(_END) :]

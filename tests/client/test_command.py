@@ -77,6 +77,24 @@ def test_bytes_that_are_no_text_come_back_as_they_were(worker: Worker) -> None:
     assert done.stdout == given + b"\n"
 
 
+def test_letters_beyond_ascii_harm_nothing_where_names_are_ascii(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    comment = "# cach\u00e9\n".encode()
+    worker.local.write_bytes(comment + b'SITE=caf\xc3\xa9\nCVMFS_HTTP_PROXY="http://site.test:3128"\n')
+    worker.set(cvmfs_blocks=(worker.local,))
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with parts.squid() as one:
+        directory.list(one)
+        command = [*COMMAND, *worker.flags()]
+        shown = subprocess.run([*command, "--dry-run"], env=ascii_only, capture_output=True, check=False)
+        done = subprocess.run(command, env=ascii_only, capture_output=True, check=False)
+    assert (shown.returncode, done.returncode) == (0, 0)
+    assert b"\n " + comment in shown.stdout
+    assert worker.value == f"http://{one};http://site.test:3128"
+    assert comment in worker.local.read_bytes()
+
+
 def test_bad_settings_are_all_told_and_nothing_is_tried(worker: Worker, directory: parts.Directory) -> None:
     done = call(*worker.flags(), "-n", "many", "--lan-wait", "soon", FRONTIER_SERVER=SERVER)
     assert (done.returncode, done.stdout) == (2, "")
