@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run once and exit with an `ExitCode`."""
+    _open_what_is_closed()
     # The bytes of FRONTIER_SERVER and of files come out as they came in.
     sys.stdout.reconfigure(  # type: ignore[union-attr]
         encoding=sys.getfilesystemencoding(), errors="surrogateescape"
@@ -63,6 +65,16 @@ def main() -> None:
     code = start(sys.argv[1:], os.environ, sys.stdout)
     logging.shutdown()
     sys.exit(code)
+
+
+def _open_what_is_closed() -> None:
+    """Whoever starts us without stdin, stdout or stderr gets a run all the same.
+
+    In this order each takes its number, so that no file of ours is given what is meant for it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def start(arguments: Sequence[str], environ: Mapping[str, str], out: TextIO) -> ExitCode:

@@ -69,6 +69,29 @@ def test_a_pilots_wrapper_gets_its_string_back_when_no_server_answers(worker: Wo
     assert "stays as it is" in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("flags", [["--explain"], ["-f"], ["-n", "many"]])
+def test_a_run_without_stdout_or_stderr_ends_as_any_other(
+    worker: Worker, directory: parts.Directory, closed: str, flags: list[str]
+) -> None:
+    worker.local.write_text('CVMFS_HTTP_PROXY="http://$SITE"\n')  # something to warn of
+    script = f'"$@" {closed}'
+    with parts.squid() as one:
+        directory.list(one)
+        done = subprocess.run(
+            ["/bin/sh", "-c", script, "sh", *COMMAND, *worker.flags(), *flags],
+            env={"FRONTIER_SERVER": SERVER},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == (2 if "-n" in flags else 0)
+    assert "Traceback" not in done.stderr
+    assert worker.config.exists() is ("--explain" in flags)
+    if worker.config.exists():
+        assert worker.value == f"http://{one}"
+
+
 def test_bytes_that_are_no_text_come_back_as_they_were(worker: Worker) -> None:
     given = os.fsencode(SERVER) + b"\xff"
     done = subprocess.run(
