@@ -6,6 +6,7 @@ hint: every squid in it is tested again before use, and without a directory to w
 
 import fcntl
 import json
+import math
 import os
 import stat
 import tempfile
@@ -21,7 +22,7 @@ from shoal_client.candidates import Candidate, Source
 from shoal_client.choice import Groups, Preference
 from shoal_common.errors import ShoalError, Unavailable
 from shoal_common.heartbeat import Upstream
-from shoal_common.hosts import HostPort
+from shoal_common.hosts import HostPort, port_number
 
 USUAL = Path("/var/lib/shoal")
 MAX_BYTES = 64 * 1024
@@ -124,7 +125,7 @@ def load(where: Path, service: Upstream) -> Remembered | None:
         return None
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise Unavailable(f"{path} is damaged and not used: {error}") from None
 
 
@@ -166,22 +167,34 @@ def _squid(member: Candidate) -> dict[str, object]:
 def _decode(entry: Any) -> Remembered:
     groups = tuple(tuple(_member(squid) for squid in group) for group in entry["groups"])
     preferred = entry.get("preferred")
-    return Remembered(float(entry["time"]), groups, None if preferred is None else _preference(preferred))
+    return Remembered(_finite(entry["time"]), groups, None if preferred is None else _preference(preferred))
 
 
 def _preference(entry: Any) -> Preference:
-    groups = tuple(frozenset(HostPort.parse(place) for place in group) for group in entry["groups"])
-    return Preference(groups, float(entry["since"]))
+    groups = tuple(frozenset(_place(place) for place in group) for group in entry["groups"])
+    return Preference(groups, _finite(entry["since"]))
 
 
 def _member(entry: Any) -> Candidate:
     distance = entry["distance"]
     return Candidate(
-        place=HostPort.parse(entry["proxy"]),
+        place=_place(entry["proxy"]),
         source=Source.REMEMBERED,
         squid=str(entry["squid"]),
-        distance=None if distance is None else float(distance),
+        distance=None if distance is None else _finite(distance),
         local=entry["local"] is True,
         heard=entry["heard"] is True,
         domain=str(entry.get("domain", "")),
     )
+
+
+def _finite(number: Any) -> float:
+    if not math.isfinite(found := float(number)):
+        raise ValueError(f"{found} is no number to reckon with")
+    return found
+
+
+def _place(text: str) -> HostPort:
+    place = HostPort.parse(text)
+    port_number(place.port)
+    return place

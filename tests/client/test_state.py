@@ -16,6 +16,7 @@ from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
 
+SQUID = b'{"time": 1, "groups": [[{"proxy": "%b", "squid": "", "distance": %b, "local": 1, "heard": 1}]]}'
 CHOICE = state.Remembered(
     1.7e9,
     (
@@ -63,6 +64,14 @@ def test_a_file_without_a_preference_is_as_before(tmp_path: Path) -> None:
         b'{"time": 1, "groups": [], "preferred": []}',
         b'{"time": 1, "groups": [], "preferred": {"since": 1, "groups": [["$(id):1"]]}}',
         b"[" * 60_000,
+        b'{"time": NaN, "groups": []}',
+        b'{"time": 1e999, "groups": []}',
+        b'{"time": ' + b"9" * 400 + b', "groups": []}',
+        b'{"time": 1, "groups": [], "preferred": {"since": -Infinity, "groups": []}}',
+        b'{"time": 1, "groups": [], "preferred": {"since": 1, "groups": [["192.0.2.1:0"]]}}',
+        SQUID % (b"192.0.2.1:0", b"1"),
+        SQUID % (b"192.0.2.1:3128", b"Infinity"),
+        SQUID % (b"192.0.2.1:3128", b"9" * 400),
     ],
 )
 def test_a_damaged_file_is_not_used(tmp_path: Path, body: bytes) -> None:
