@@ -58,13 +58,21 @@ def directory(wanted: Path, environ: Mapping[str, str], *, create: bool) -> Path
             return _own_temporary(create=create)
         wanted = Path(cache, "shoal")
     if create:
-        try:
-            wanted.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"{wanted}: {error.strerror}") from None
+        _make(wanted)
         if not os.access(wanted, os.W_OK | os.X_OK):
             raise Unavailable(f"{wanted} cannot be written to")
     return wanted
+
+
+def _make(path: Path) -> None:
+    """Everybody may read in it, whoever made it alone write, whatever umask cron or a service has."""
+    usual = os.umask(0o022)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from None
+    finally:
+        os.umask(usual)
 
 
 def _own_temporary(*, create: bool) -> Path:

@@ -84,6 +84,18 @@ def test_a_missing_directory_is_made(tmp_path: Path) -> None:
     assert state.directory(tmp_path / "a" / "b", {}, create=True).is_dir()
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_others_may_read_in_the_directory_and_not_write_whatever_the_umask(
+    tmp_path: Path, umask: int
+) -> None:
+    usual = os.umask(umask)
+    try:
+        made = state.directory(tmp_path / "a" / "b", {}, create=True)
+    finally:
+        assert os.umask(usual) == umask
+    assert [path.stat().st_mode & 0o777 for path in (made.parent, made)] == [0o755, 0o755]
+
+
 def test_a_directory_is_not_made_for_a_run_that_touches_nothing(tmp_path: Path) -> None:
     assert not state.directory(tmp_path / "a", {}, create=False).exists()
 
