@@ -10,6 +10,8 @@ from pathlib import Path
 
 _LABEL = "security.selinux"
 _LEFT_SECONDS = 3600.0
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
+"""What fsync(2) says of directories on some network file systems."""
 
 
 def read(path: Path) -> bytes | None:
@@ -41,6 +43,7 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
         raise OSError(errno.EACCES, "the file or its disk is write-protected")
     _install(target, content, mode)
     try:
+        _sync(target.parent)
         _compare(target, content)
     except OSError:
         if old is None:
@@ -65,7 +68,6 @@ def _install(target: Path, content: bytes, mode: int) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(target.parent)
 
 
 def _sweep(target: Path) -> None:
@@ -103,9 +105,15 @@ def _label(file: Path) -> bytes | None:
 
 
 def _sync(directory: Path) -> None:
-    """After a power cut too the directory names the new file."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    """After a power cut too the directory names the new file, where its file system can promise that."""
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # who may write in a directory may not always read it
+        return
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(handle)

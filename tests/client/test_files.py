@@ -1,6 +1,8 @@
 """A file is replaced as a whole or not at all, whatever happens."""
 
+import errno
 import os
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,6 +96,41 @@ def test_what_does_not_read_back_is_rolled_back(
     monkeypatch.undo()
     assert names(tmp_path) == ([] if old is None else ["60-shoal.conf"])
     assert old is None or file.read_bytes() == old
+
+
+def refusing(number: int) -> Callable[[int], None]:
+    """An fsync that refuses directories with this error."""
+    honest = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        honest(handle)
+
+    return fsync
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_directory_that_cannot_be_synced_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", refusing(number))
+    files.replace(tmp_path / "60-shoal.conf", b"new\n")
+    assert (tmp_path / "60-shoal.conf").read_bytes() == b"new\n"
+
+
+@pytest.mark.parametrize("old", [b"old\n", None])
+def test_where_a_disk_fails_at_the_last_step_the_old_content_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bytes | None
+) -> None:
+    file = tmp_path / "60-shoal.conf"
+    if old is not None:
+        file.write_bytes(old)
+    monkeypatch.setattr(os, "fsync", refusing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        files.replace(file, b"new\n")
+    assert files.read(file) == old
+    assert len(names(tmp_path)) == (old is not None)
 
 
 def labelled(file: Path, label: bytes) -> None:
