@@ -89,8 +89,8 @@ def _overrides(path: Path) -> bool:
 def _values(path: Path) -> Iterator[str]:
     """The value of each assignment, without its quotes and without a comment behind it."""
     try:
-        text = theirs(path.read_bytes()).decode("utf-8", "surrogateescape")
-    except FileNotFoundError:
+        text = theirs(files.read(path) or b"").decode("utf-8", "surrogateescape")
+    except files.NotRegular:  # /dev/null masks a file
         return
     for line in text.splitlines():
         if match := _ASSIGNMENT.match(line):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
+from shoal_client import files
 from shoal_client.documents import Document
 from shoal_client.frontier import canonical, is_server
 from shoal_common.errors import Unavailable
@@ -76,7 +77,7 @@ def children(text: bytes) -> tuple[Child, ...]:
 def server_urls(path: Path) -> tuple[str, ...]:
     """The Frontier servers that it names; none if it cannot be used, which writing it will tell."""
     try:
-        found = children(path.read_bytes())
+        found = children(files.read(path) or b"")
     except (OSError, Unavailable):
         return ()
     return tuple(child.url for child in found if child.name == "server" and is_server(child.url))

@@ -43,12 +43,10 @@ def configuration(directory: Path, repository: str, mounts: Mapping[str, Path]) 
     environ = {"PATH": os.environ.get("PATH", os.defpath), "CVMFS_FQRN": repository}
     for path in _files(directory, repository, result, mounts):
         try:
-            found = shell.parameters(
-                path.read_bytes(),
-                path.parent,
-                environ | {name: value.text for name, value in result.values.items()},
-            )
-        except FileNotFoundError:
+            known = {name: value.text for name, value in result.values.items()}
+            content = files.read(path)
+            found = shell.parameters(content, path.parent, environ | known) if content else {}
+        except files.NotRegular:  # /dev/null masks a file
             continue
         except OSError as error:
             result.troubles.append(f"{path}: {error.strerror}")
@@ -56,8 +54,8 @@ def configuration(directory: Path, repository: str, mounts: Mapping[str, Path]) 
             result.troubles.append(f"{path} {error}")
         else:
             for name, text in found.items():
-                known = result.values.get(name, Value("", ()))
-                result.values[name] = Value(text, (*known.files, path))
+                earlier = result.values.get(name, Value("", ()))
+                result.values[name] = Value(text, (*earlier.files, path))
     return result
 
 

@@ -4,6 +4,7 @@ import errno
 import glob
 import os
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -14,9 +15,18 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)
 """What fsync(2) says of directories on some network file systems."""
 
 
+class NotRegular(OSError):  # noqa: N818
+    """A device, a pipe, a socket or a directory stands where a file is meant to be."""
+
+
 def read(path: Path) -> bytes | None:
-    """What the file holds, None if there is none; raises OSError."""
+    """What the file holds, None if there is none.
+
+    Raises OSError, and NotRegular without having touched it: what reads a pipe may wait for ever.
+    """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise NotRegular(errno.EINVAL, "no regular file, left as it is")
         return path.read_bytes()
     except FileNotFoundError:
         return None

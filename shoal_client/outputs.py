@@ -4,6 +4,7 @@ import logging
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TextIO
 
 from shoal_client import administrator, cms, cvmfs, formats, frontier, live
@@ -47,9 +48,11 @@ def apply(
         return ExitCode.FAILED
     if result.kept:
         log.warning("no server listed a good squid: the configuration of %s stays as it is", result.service)
-        missing = [_write(document, out, dry_run=dry_run) for document in documents if not document.written]
-        return worst([ExitCode.KEPT, *missing])
-    codes = [_write(document, out, dry_run=dry_run) for document in documents]
+        missing = [document for document in documents if not document.written]
+        return worst(
+            [ExitCode.KEPT, *(_write(document, settings, out, dry_run=dry_run) for document in missing)]
+        )
+    codes = [_write(document, settings, out, dry_run=dry_run) for document in documents]
     if result.service is Upstream.FRONTIER:
         return worst(codes)
     for document, code in zip(documents, codes, strict=True):
@@ -96,7 +99,7 @@ def _frontier_file(chain: ProxyList, settings: ClientSettings) -> Document:
     return own(path, formats.variable(path, "FRONTIER_SERVER", value))
 
 
-def _write(document: Document, out: TextIO, *, dry_run: bool) -> ExitCode:
+def _write(document: Document, settings: ClientSettings, out: TextIO, *, dry_run: bool) -> ExitCode:
     try:
         if dry_run:
             diff = document.diff()
@@ -104,10 +107,20 @@ def _write(document: Document, out: TextIO, *, dry_run: bool) -> ExitCode:
             return ExitCode.CHANGED if diff else ExitCode.UNCHANGED
         changed = document.write()
     except Unavailable as error:
-        log.error("%s", error)  # noqa: TRY400 - the operator's mistake, not ours: no traceback
+        key = _key(document.path, settings)
+        log.error("%s: %s", key, error)  # noqa: TRY400 - the operator's mistake, not ours: no traceback
         return ExitCode.FAILED
     log.info("%s %s", document.path, "was changed" if changed else "stays as it is")
     return ExitCode.CHANGED if changed else ExitCode.UNCHANGED
+
+
+def _key(path: Path, settings: ClientSettings) -> str:
+    """The key that names a file to be written."""
+    for option in ClientSettings.options():
+        value = getattr(settings, option.name)
+        if path in (value if isinstance(value, tuple) else (value,)):
+            return f"[{option.section}] {option.key}"
+    raise LookupError(path)
 
 
 def _tell_overriding(document: Document, settings: ClientSettings, *, changed: bool) -> None:

@@ -1,13 +1,14 @@
 """What the doctor tells."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
 
-from shoal_client import doctor
+from shoal_client import administrator, doctor
 from shoal_client.actions import ExitCode
-from shoal_client.effective import configuration
+from shoal_client.effective import Configuration, configuration
 from shoal_common.listing import encode
 from shoal_common.proxylist import ProxyList
 from tests.client import parts
@@ -120,6 +121,14 @@ def test_later_files_win_in_the_order_of_cvmfs(tmp_path: Path) -> None:
     )
     assert found.values["CVMFS_HTTP_PROXY"].files[-1] == etc / "config.d" / "atlas.cern.ch.local"
     assert "s" not in configuration(etc, "atlas.cern.ch", {}).text("CVMFS_HTTP_PROXY").split(">")
+
+
+def test_a_file_that_is_masked_with_dev_null_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "default.d").mkdir()
+    (tmp_path / "default.d" / "10.conf").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "default.local")
+    assert configuration(tmp_path, "atlas.cern.ch", {}) == Configuration()
+    assert administrator.defaults(tmp_path) == administrator.Defaults()
 
 
 def test_a_broken_file_is_told_and_the_others_are_read(tmp_path: Path) -> None:

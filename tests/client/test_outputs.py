@@ -1,6 +1,8 @@
 """Several outputs at once, each on its own."""
 
 import json
+import os
+import stat
 import subprocess
 from dataclasses import fields
 from pathlib import Path
@@ -107,6 +109,35 @@ def test_one_output_that_fails_does_not_keep_the_others_from_being_written(
     assert (worker.root / "frontier.sh").exists()
     assert "wpad.dat was not written by shoal-client" in caplog.text
     assert "site-local-config.xml is no XML" in caplog.text
+
+
+def test_an_output_that_is_no_regular_file_is_told_with_its_key_and_never_waited_for(
+    worker: Worker, directory: parts.Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe, other, device, folder = (worker.root / name for name in ("pipe", "other", "device", "folder"))
+    os.mkfifo(pipe)
+    os.mkfifo(other)
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))  # a null device of our own
+    except PermissionError:
+        os.mkfifo(device)
+    folder.mkdir()
+    worker.set(json_file=device, pac_file=pipe, site_local_config=other, cvmfs_blocks=(folder,))
+    with parts.squid() as one:
+        directory.list(one)
+        assert worker.run() is ExitCode.FAILED
+        assert worker.run(dry_run=True) is ExitCode.FAILED
+        directory.status = 500
+        assert worker.run() is ExitCode.FAILED
+    for key, path in (
+        ("[files] json_file", device),
+        ("[files] pac_file", pipe),
+        ("[frontier] site_local_config", other),
+        ("[cvmfs] blocks_in", folder),
+    ):
+        assert f"{key}: {path}: no regular file, left as it is" in caplog.text
+    assert worker.value == f"http://{one}"
+    assert not any(path.is_file() for path in (pipe, other, device, folder))
 
 
 def test_dry_run_shows_a_diff_of_every_output(worker: Worker, directory: parts.Directory) -> None:
