@@ -25,6 +25,8 @@ from shoal_common.heartbeat import Upstream
 from shoal_common.probe import Target
 from shoal_common.proxylist import ProxyList
 
+STUCK_SECONDS = 3600.0
+"""No run takes so long, its waits for servers, squids, cvmfs_talk and reload_command together."""
 log = logging.getLogger(__name__)
 
 
@@ -52,8 +54,7 @@ def run(settings: ClientSettings, actions: Actions, environ: Mapping[str, str], 
             if where and actions.configures:
                 held.enter_context(state.lock(where, settings.probe_deadline))
         except state.Busy as busy:
-            log.warning("%s: left to it", busy)
-            return Run(ExitCode.UNCHANGED, f"{busy}: left to it")
+            return _left(busy)
         except Unavailable as error:
             log.warning("going on without a lock: %s", error)
         printed = actions.frontier or actions.dump
@@ -61,6 +62,15 @@ def run(settings: ClientSettings, actions: Actions, environ: Mapping[str, str], 
         runs = [_serve(service, settings, actions, environ, streams, where) for service in wanted]
     code = worst(each.code for each in runs)
     return Run(code, "; ".join(each.summary for each in runs) or "nothing is configured to be written")
+
+
+def _left(busy: state.Busy) -> Run:
+    """To another run, which will do the work; unless it hangs, which somebody has to look at."""
+    if busy.seconds > STUCK_SECONDS:
+        log.error("%s and hangs: nothing was done, end it", busy)
+        return Run(ExitCode.FAILED, f"could not: {busy} and hangs")
+    log.warning("%s: left to it", busy)
+    return Run(ExitCode.UNCHANGED, f"{busy}: left to it")
 
 
 def _serve(

@@ -12,7 +12,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,12 @@ MAX_BYTES = 64 * 1024
 
 
 class Busy(ShoalError):  # noqa: N818
-    """Another run holds the lock."""
+    """Another run holds the lock, since `seconds`."""
+
+    def __init__(self, holder: str, since: float, seconds: float) -> None:
+        began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(since))
+        super().__init__(f"another run of shoal-client ({holder}) is at work since {began}")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ def lock(where: Path, seconds: float) -> Iterator[None]:
         raise Unavailable(f"{path}: {error.strerror}") from None
     try:
         _acquire(handle, time.monotonic() + seconds)
+        _sign(handle)
         yield
     finally:
         os.close(handle)
@@ -116,10 +122,24 @@ def _acquire(handle: int, deadline: float) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise Busy("another run of shoal-client is at work") from None
+                raise _busy(handle) from None
             time.sleep(0.05)
         else:
             return
+
+
+def _sign(handle: int) -> None:
+    """Say in the lock who holds it; its time of change says since when."""
+    with suppress(OSError):  # held it is all the same, on a full disk too
+        os.utime(handle)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()}\n".encode("ascii"), 0)
+
+
+def _busy(handle: int) -> Busy:
+    signed = os.pread(handle, 100, 0).decode("ascii", "replace").strip()
+    since = os.fstat(handle).st_mtime
+    return Busy(signed if signed.isprintable() and signed else "unknown", since, time.time() - since)
 
 
 def load(where: Path, service: Upstream) -> Remembered | None:

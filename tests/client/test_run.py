@@ -1,6 +1,7 @@
 """Whole runs in this process, on real sockets and files."""
 
 import logging
+import os
 import shlex
 import time
 
@@ -19,11 +20,11 @@ SERVERS = "(serverurl=http://frontier.test:8000/atlr)"
 
 
 def snapshot(worker: Worker) -> dict[str, tuple[bytes, int]]:
-    """Every file of the worker, with its time of change."""
+    """Every file of the worker but the lock, with its time of change."""
     return {
         str(path): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in worker.root.rglob("*")
-        if path.is_file() and path.name != "cvmfs_talk.json"
+        if path.is_file() and path.name not in ("cvmfs_talk.json", "lock")
     }
 
 
@@ -254,6 +255,19 @@ def test_a_run_beside_another_leaves_it_the_work(
         assert worker.run() is ExitCode.UNCHANGED
     assert directory.paths == []
     assert "another run" in caplog.text
+
+
+def test_a_run_that_another_one_holds_up_for_more_than_an_hour_fails_and_says_which(
+    worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.set(probe_deadline=0.1)
+    worker.settings.state_dir.mkdir()
+    with lock(worker.settings.state_dir, 0.0):
+        os.utime(worker.settings.state_dir / "lock", (978310861, 978310861))
+        assert worker.run() is ExitCode.FAILED
+    told = f"another run of shoal-client (process {os.getpid()}) is at work since 2001-01-01 01:01:01 UTC"
+    assert told in caplog.text
+    assert told in worker.summary
 
 
 def test_dry_run_shows_a_diff_and_commands_and_touches_nothing(

@@ -152,6 +152,18 @@ def test_the_lock_keeps_a_second_run_out_and_ends(tmp_path: Path) -> None:
         pass
 
 
+def test_the_lock_names_the_run_that_holds_it_now(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_bytes(b"process 1, and more that a longer line has left")
+    os.utime(tmp_path / "lock", (0, 0))
+    with (
+        state.lock(tmp_path, 0.0),
+        pytest.raises(state.Busy, match=rf"\(process {os.getpid()}\)") as busy,
+        state.lock(tmp_path, 0.0),
+    ):
+        pass
+    assert busy.value.seconds < 60
+
+
 def test_a_second_run_waits_for_the_first(tmp_path: Path) -> None:
     release = threading.Event()
     held = threading.Event()
