@@ -7,7 +7,7 @@ spoken to by name. It hands over at most 512 bytes and cuts off the rest silentl
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -48,17 +48,26 @@ def mount_points(table: Path) -> dict[str, Path]:
 
 
 def shortened(chain: ProxyList) -> ProxyList:
-    """As many of the first groups as fit; of a first group that is too long alone, as many members."""
-    groups = chain.groups
-    while len(groups) > 1 and _bytes(groups) > MOST_BYTES:
-        groups = groups[:-1]
-    while _bytes(groups) > MOST_BYTES:
-        groups = (groups[0][:-1],)
-    return ProxyList(groups)
+    """What fits of it: every step of its fail-over if that can be, so a final DIRECT too.
+
+    The longest group gives up its last member until all fits. Where one member of each is too much, the
+    last groups go, but not a final DIRECT.
+    """
+    groups = list(chain.groups)
+    while _bytes(groups) > MOST_BYTES and any(len(group) > 1 for group in groups):
+        longest = max(
+            (index for index, group in enumerate(groups) if len(group) > 1),
+            key=lambda index: (_bytes([groups[index]]), index),
+        )
+        groups[longest] = groups[longest][:-1]
+    end = groups[-1:] if groups[-1:] == [(DIRECT,)] else []
+    while _bytes(groups) > MOST_BYTES and len(groups) > 1 + len(end):
+        groups = groups[: -1 - len(end)] + end
+    return ProxyList(tuple(groups))
 
 
-def _bytes(groups: tuple[tuple[str, ...], ...]) -> int:
-    return len(ProxyList(groups).to_cvmfs().encode())
+def _bytes(groups: Iterable[tuple[str, ...]]) -> int:
+    return len(ProxyList(tuple(groups)).to_cvmfs().encode())
 
 
 @dataclass(frozen=True, slots=True)

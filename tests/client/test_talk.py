@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shoal_client import talk
 from shoal_client.talk import Manager, Talk
@@ -104,20 +106,43 @@ def test_a_program_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
         Talk(str(program), "atlas.cern.ch", environ=ENVIRON).change(CHAIN, "")
 
 
-def test_a_long_list_is_shortened_by_whole_groups() -> None:
-    groups = [[f"http://a{number}.test:3128", f"http://b{number}.test:3128"] for number in range(20)]
-    short = talk.shortened(ProxyList.of(groups))
+def squids(count: int, name: str = "squid") -> list[str]:
+    return [f"http://{name}{number:02}.site.test:3128" for number in range(count)]
+
+
+def test_a_list_that_fits_is_not_shortened() -> None:
+    assert talk.shortened(CHAIN) == CHAIN
+    assert talk.shortened(ProxyList()) == ProxyList()
+
+
+def test_a_long_list_loses_members_of_its_longest_group_and_no_step_of_its_fail_over() -> None:
+    ours, theirs = ["http://192.0.2.1:3128", "http://192.0.2.2:3128"], squids(20)
+    short = talk.shortened(ProxyList.of([ours, theirs, ["http://last.test:3128"], ["DIRECT"]]))
+    kept = short.groups[1]
+    assert short == ProxyList.of([ours, kept, ["http://last.test:3128"], ["DIRECT"]])
+    assert kept == tuple(theirs[: len(kept)])
     assert len(short.to_cvmfs()) <= talk.MOST_BYTES
-    assert len(ProxyList.of(groups[: len(short.groups) + 1]).to_cvmfs()) > talk.MOST_BYTES
-    assert short == ProxyList.of(groups[: len(short.groups)])
+    assert len(short.to_cvmfs()) + len(theirs[0]) + 1 > talk.MOST_BYTES
 
 
-def test_a_group_that_is_too_long_alone_is_shortened_by_members() -> None:
-    short = talk.shortened(
-        ProxyList.of([[f"http://a{number}.test:3128" for number in range(40)], ["DIRECT"]])
-    )
-    assert len(short.groups) == 1
-    assert 0 < len(short.to_cvmfs()) <= talk.MOST_BYTES
+def test_groups_of_one_are_given_up_from_the_end_but_not_a_final_direct() -> None:
+    ours = ["http://192.0.2.1:3128", "http://192.0.2.2:3128"]
+    short = talk.shortened(ProxyList.of([ours, *([squid] for squid in squids(30)), ["DIRECT"]]))
+    assert short.groups[0] == ("http://192.0.2.1:3128",)
+    assert short.groups[1:] == (*((squid,) for squid in squids(len(short.groups) - 2)), ("DIRECT",))
+    assert 450 < len(short.to_cvmfs()) <= talk.MOST_BYTES
+
+
+@given(st.lists(st.integers(1, 30), max_size=30), st.booleans())
+def test_whatever_the_list_it_fits_and_begins_as_it_was_meant_to(sizes: list[int], direct: bool) -> None:
+    groups = [squids(size, f"g{number}-") for number, size in enumerate(sizes)]
+    chain = ProxyList.of([*groups, *([["DIRECT"]] if direct else [])])
+    short = talk.shortened(chain)
+    assert len(short.to_cvmfs()) <= talk.MOST_BYTES
+    assert [group[0] for group in short.groups[: len(short.groups) - direct]] == [
+        group[0] for group in chain.groups[: len(short.groups) - direct]
+    ]
+    assert ("DIRECT" in short.members) is direct
 
 
 def test_what_is_not_in_force_afterwards_is_taken_back(program: CvmfsTalk) -> None:
