@@ -1,6 +1,7 @@
-"""What the administrator's files say of CVMFS_HTTP_PROXY: defaults of theirs, and what overrides ours.
+"""What the administrator's files say of the proxies: defaults of theirs, and what overrides ours.
 
-Nothing that the client itself has written is anybody's default: that would feed on itself.
+Nothing that the client itself has written is anybody's default: that would feed on itself. Nor is anything
+of a configuration repository: it is no administrator's of this node, and its files are behind the proxies.
 """
 
 import re
@@ -9,46 +10,89 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shoal_client import files
+from shoal_client import cvmfs, files
 from shoal_client.cvmfs import PROXIES, theirs
-from shoal_common.errors import InvalidProxyList
+from shoal_client.effective import SPECIFIC, Configuration, View, configuration
+from shoal_client.settings import ClientSettings
+from shoal_common.errors import InvalidProxyList, Unavailable
 from shoal_common.proxylist import ProxyList
 
 _ASSIGNMENT = re.compile(rf"\s*(?:(?:export|readonly)\s+)?{PROXIES}=(.*)")
 _ITSELF = re.compile(rf"\$\{{?{PROXIES}\b")
-_DEFAULT = re.compile(rf"\$\{{{PROXIES}:?-([^$`{{}}]*)\}}")
+_ANY = ProxyList.of([["http://any.invalid:3128"]])
+"""Stands for the squids of a choice, and for nothing that anybody else has named."""
 NONE = ProxyList()
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The administrator's own proxies, and why none could be understood where there are some."""
+    """The administrator's own proxies, and what of theirs could not be understood."""
 
     chain: ProxyList = NONE
-    trouble: str | None = None
+    troubles: tuple[str, ...] = ()
 
 
-def defaults(directory: Path) -> Defaults:
-    """What default.local sets, or has as the default in `${CVMFS_HTTP_PROXY:-…}`.
+def defaults(settings: ClientSettings, parameter: str = PROXIES, repository: str = "") -> Defaults:
+    """`default_proxy`, or else what CVMFS would make of the files if nothing of ours were in them.
 
-    Only plain values are understood, the last one counts. One that extends ours (`${CVMFS_HTTP_PROXY};…`)
-    comes behind it anyway.
+    Those of `repository` are looked at too; "": none but the files for all. Where nobody sets the proxies
+    for external data they are the same as the others. Raises Unavailable if a file cannot be evaluated.
     """
-    path = directory / "default.local"
+    if settings.default_proxy.groups:
+        return Defaults(settings.default_proxy)
+    found = evaluated(settings.cvmfs_directory, repository, View(theirs_alone=True))
+    troubles = tuple(found.troubles)
+    value = found.values.get(parameter) or found.values.get(PROXIES)
+    if value is None:
+        return Defaults(NONE, troubles)
     try:
-        values = list(_values(path))
-    except OSError as error:
-        return Defaults(trouble=f"{path}: {error.strerror}")
-    if not values:
-        return Defaults()
-    given = _DEFAULT.fullmatch(values[-1])
-    value = given.group(1) if given else values[-1]
-    if _ITSELF.search(value):
-        return Defaults()
-    try:
-        return Defaults(ProxyList.parse(value))
+        return Defaults(ProxyList.parse(value.text), troubles)
     except InvalidProxyList as error:
-        return Defaults(trouble=f"{path}: {PROXIES} is not used as default: {error}")
+        told = f"{value.files[-1]}: {parameter} is not used as default: {error}"
+        return Defaults(NONE, (*troubles, told))
+
+
+def evaluated(directory: Path, repository: str, view: View) -> Configuration:
+    """What CVMFS makes of the files; raises Unavailable if that is not known."""
+    found = configuration(directory, repository, {}, view)
+    if found.unknown:
+        raise Unavailable("; ".join(found.unknown))
+    return found
+
+
+def missing(own: ProxyList, path: Path, settings: ClientSettings, parameter: str) -> ProxyList:
+    """What of `own`, the administrator's proxies, the file at `path` has to say behind ours.
+
+    That is all but what another file puts around ours by itself (`${CVMFS_HTTP_PROXY};DIRECT`). Raises
+    Unavailable as `defaults` does.
+    """
+    directory = settings.cvmfs_directory
+    if not own.groups or directory not in path.parents:
+        return own
+    try:
+        before = theirs(files.read(path) or b"")
+    except OSError:  # the attempt to write it will say why
+        return own
+    content = before + b"\n" + cvmfs.lines({parameter: _ANY.to_cvmfs()}).encode("ascii")
+    found = evaluated(directory, repository_of(path), View({path: content}, theirs_alone=True))
+    try:
+        whole = ProxyList.parse(found.text(parameter))
+    except InvalidProxyList:
+        return own
+    around = whole.members if covers(whole, _ANY) else ()
+    return ProxyList.of([member for member in group if member not in around] for group in own.groups)
+
+
+def covers(whole: ProxyList, part: ProxyList) -> bool:
+    """Whether all of `part` is in it."""
+    return set(part.members) <= set(whole.members)
+
+
+def repository_of(path: Path) -> str:
+    """One that reads the file at `path`: of its domain, or its own; "" if all do."""
+    if path.parent.name not in SPECIFIC:
+        return ""
+    return f".{path.stem}" if path.parent.name == "domain.d" else path.stem
 
 
 def overriding(directory: Path, ours: Path) -> tuple[Path, ...]:
@@ -61,7 +105,7 @@ def overriding(directory: Path, ours: Path) -> tuple[Path, ...]:
 def _in_order(directory: Path, ours: Path) -> list[Path]:
     """All files that CVMFS may read, and `ours` in its place though it may not exist yet."""
     result: list[Path] = []
-    for folder in ("default.d", "", "domain.d", "config.d"):
+    for folder in ("default.d", "", *SPECIFIC):
         there = set(files.within(directory / folder)) if folder else {directory / "default.local"}
         there |= {ours} if ours.parent == directory / folder else set()
         suffixes = (".conf",) if folder == "default.d" else (".conf", ".local")
@@ -72,7 +116,7 @@ def _in_order(directory: Path, ours: Path) -> list[Path]:
 
 def _may_follow(ours: Path, other: Path) -> bool:
     """A domain's or repository's file says nothing about another one's."""
-    if ours.parent.name not in ("domain.d", "config.d"):
+    if ours.parent.name not in SPECIFIC:
         return True
     if ours.parent == other.parent:
         return ours.stem == other.stem

@@ -87,8 +87,7 @@ def _serve(
     situation = situation_of(findings, remembered, settings, now)
     decision = decide(situation)
     _tell(findings, situation, decision, remembered, streams if actions.explain else None)
-    chosen = ProxyList.of([member.proxy for member in group] for group in decision.groups)
-    result = Result(service, chosen, defaults(settings), decision.kept)
+    result = result_of(service, decision, settings)
     if actions.dump:
         code = printing.dump(result, streams.out)
     elif actions.frontier:
@@ -160,14 +159,17 @@ def _frontier_servers(settings: ClientSettings, environ: Mapping[str, str]) -> t
     return cms.server_urls(path)[: frontier.MOST_SERVERS] if path else ()
 
 
-def defaults(settings: ClientSettings) -> ProxyList:
-    """The administrator's own proxies."""
-    if settings.default_proxy.groups:
-        return settings.default_proxy
-    found = administrator.defaults(settings.cvmfs_directory)
-    if found.trouble:
-        log.warning("%s", found.trouble)
-    return found.chain
+def result_of(service: Upstream, decision: Decision, settings: ClientSettings) -> Result:
+    """What was decided, with the administrator's own proxies."""
+    chosen = ProxyList.of([member.proxy for member in group] for group in decision.groups)
+    try:
+        found = administrator.defaults(settings)
+    except Unavailable as error:
+        log.warning("your own proxies are not known: %s", error)
+        return Result(service, chosen, ProxyList(), decision.kept, str(error))
+    for trouble in found.troubles:
+        log.warning("%s", trouble)
+    return Result(service, chosen, found.chain, decision.kept)
 
 
 def _tell(

@@ -6,6 +6,7 @@ CVMFS reads default.conf, default.d/*.conf, default.local, domain.d and config.d
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from shoal_client import shell
@@ -24,36 +25,42 @@ BLOCK = re.compile(
 )
 
 
-def settings(chain: ProxyList, *, external: bool = False) -> str:
-    """The lines that set `chain`, which is not empty; with `external` for external data too."""
-    value = shell.quoted(chain.to_cvmfs())
-    return "".join(f"{name}={value}\n" for name in ([PROXIES, EXTERNAL] if external else [PROXIES]))
+def settings(chain: ProxyList, external: ProxyList | None = None) -> dict[str, str]:
+    """The parameters that set `chain`, which is not empty, and `external` for external data if given."""
+    chains = {PROXIES: chain} | ({EXTERNAL: external} if external else {})
+    return {name: each.to_cvmfs() for name, each in chains.items()}
 
 
-def render(chain: ProxyList, *, external: bool = False) -> bytes:
+def lines(parameters: Mapping[str, str]) -> str:
+    """One line each, inert in a shell; raises InvalidProxyList."""
+    return "".join(f"{name}={shell.quoted(value)}\n" for name, value in parameters.items())
+
+
+def render(chain: ProxyList, external: ProxyList | None = None) -> bytes:
     """The whole of a file of the client's own."""
-    return f"{HEADER}\n{settings(chain, external=external)}".encode("ascii")
+    return f"{HEADER}\n{lines(settings(chain, external))}".encode("ascii")
 
 
-def own_file(path: Path, chain: ProxyList, *, external: bool = False) -> Document:
+def own_file(path: Path, chain: ProxyList, external: ProxyList | None = None) -> Document:
     """A file that belongs to the client alone."""
-    return own(path, render(chain, external=external))
+    return own(path, render(chain, external))
 
 
-def block_in(path: Path, chain: ProxyList, *, external: bool = False) -> Document:
+def block_in(path: Path, chain: ProxyList, external: ProxyList | None = None) -> Document:
     """A marked block at the end of an administrator's file, every other byte of which is kept.
 
     What a shell makes of the whole is looked at before it is written.
     """
-    lines = settings(chain, external=external)
-    block = f"{BLOCK_START}\n{lines}{BLOCK_END}\n".encode("ascii")
+    wanted = settings(chain, external)
+    block = f"{BLOCK_START}\n{lines(wanted)}{BLOCK_END}\n".encode("ascii")
 
     def compose(before: bytes | None) -> bytes:
         after = _with_block(before or b"", block)
         if after != before:
             found = shell.parameters(after, path.parent, {"PATH": os.defpath})
-            if found.get(PROXIES) != chain.to_cvmfs():
-                raise Unavailable(f"would not give CVMFS the proxies but {found.get(PROXIES)!r}")
+            for name, value in wanted.items():
+                if found.get(name) != value:
+                    raise Unavailable(f"would not give CVMFS the proxies but {found.get(name)!r}")
         return after
 
     return Document(path, compose, BLOCK_START.encode())

@@ -7,14 +7,15 @@ from threading import Thread
 from typing import TextIO
 from urllib.parse import urlsplit
 
-from shoal_client import cvmfs, live, talk
+from shoal_client import cvmfs, live, outputs, talk
 from shoal_client.actions import Actions, ExitCode, worst
 from shoal_client.choice import decide
-from shoal_client.client import defaults, plan, recall, situation_of
+from shoal_client.client import plan, recall, result_of, situation_of
 from shoal_client.effective import Configuration, configuration
 from shoal_client.gather import gather
 from shoal_client.probing import probe_squid
 from shoal_client.remarks import remarks
+from shoal_client.results import Result
 from shoal_client.settings import ClientSettings
 from shoal_client.talk import Manager, Talk
 from shoal_common.errors import InvalidProxyList, Unavailable
@@ -26,7 +27,6 @@ from shoal_common.proxylist import DIRECT, ProxyList
 LATER = "repositories that are mounted later"
 _PORT = 1080
 """Where a proxy without a port is looked for (libcurl, CURLOPT_PROXY)."""
-_PARAMETERS = {Manager.REGULAR: cvmfs.PROXIES, Manager.EXTERNAL: cvmfs.EXTERNAL}
 _FALLBACKS = {Manager.REGULAR: "CVMFS_FALLBACK_PROXY", Manager.EXTERNAL: "CVMFS_EXTERNAL_FALLBACK_PROXY"}
 
 
@@ -42,22 +42,23 @@ class Patient:
 
     @property
     def parameter(self) -> str:
-        return _PARAMETERS[self.manager]
+        return live.PARAMETERS[self.manager]
 
 
 def examine(settings: ClientSettings, environ: Mapping[str, str], now: float, out: TextIO) -> ExitCode:
     """Print the findings and change nothing; FAILED if a repository goes without a good proxy."""
-    wanted = _would_set(settings, environ, now, out)
+    result = _would_set(settings, environ, now, out)
     patients, code = _patients(settings, environ, out)
     verdicts = _test((proxy for patient in patients for proxy in patient.chain.proxies), settings)
-    codes = [_report(patient, verdicts, wanted, out) for patient in patients]
+    wanted = _wanted(result, settings, dict.fromkeys(patient.name for patient in patients), out)
+    codes = [_report(patient, verdicts, wanted.get(patient.name), out) for patient in patients]
     later = configuration(settings.cvmfs_directory, "", live.mount_points(settings))
     out.write(f"{LATER}\n")
     _tell_origin(later, cvmfs.PROXIES, out)
     return worst([code, *codes])
 
 
-def _would_set(settings: ClientSettings, environ: Mapping[str, str], now: float, out: TextIO) -> ProxyList:
+def _would_set(settings: ClientSettings, environ: Mapping[str, str], now: float, out: TextIO) -> Result:
     remembered = recall(settings.state_dir, Upstream.CVMFS)
     findings = gather(plan(Upstream.CVMFS, settings, Actions(), environ, remembered))
     situation = situation_of(findings, remembered, settings, now)
@@ -70,9 +71,29 @@ def _would_set(settings: ClientSettings, environ: Mapping[str, str], now: float,
     if remembered:
         minutes = max(0.0, now - remembered.time) / 60
         out.write(f"last choice that a run made or confirmed: {minutes:.0f} min ago\n")
-    chosen = ProxyList.of([member.proxy for member in group] for group in decision.groups)
-    wanted = chosen.then(defaults(settings)) if chosen.groups else chosen
-    out.write(f"a run would set: {wanted.to_cvmfs() or 'nothing, no squid is good'}\n")
+    result = result_of(Upstream.CVMFS, decision, settings)
+    why_not = result.unknown or ("" if result.chosen.groups else "no squid is good")
+    out.write(f"a run would set: {f'nothing, {why_not}' if why_not else result.chain.to_cvmfs()}\n")
+    return result
+
+
+def _wanted(
+    result: Result, settings: ClientSettings, names: Iterable[str], out: TextIO
+) -> dict[str, ProxyList]:
+    """What a run would set for each repository, where it would set something."""
+    wanted: dict[str, ProxyList] = {}
+    if result.unknown or not result.chosen.groups:
+        return wanted
+    try:
+        view = outputs.view_after(result, settings)
+    except InvalidProxyList as error:
+        out.write(f"trouble: {error}\n")
+        return wanted
+    for name in names:
+        try:
+            wanted[name] = live.wanted(result, settings, name, Manager.REGULAR, view)
+        except Unavailable as error:
+            out.write(f"trouble: {error}\n")
     return wanted
 
 
@@ -110,7 +131,9 @@ def _test(proxies: Iterable[str], settings: ClientSettings) -> dict[str, Verdict
     return dict(results.get() for _ in unique)
 
 
-def _report(patient: Patient, verdicts: Mapping[str, Verdict], wanted: ProxyList, out: TextIO) -> ExitCode:
+def _report(
+    patient: Patient, verdicts: Mapping[str, Verdict], wanted: ProxyList | None, out: TextIO
+) -> ExitCode:
     kind = "" if patient.manager is Manager.REGULAR else ", external data"
     out.write(f"{patient.name}{kind}\n")
     out.write(f"  uses now {patient.active or 'nothing'} of {patient.chain.to_cvmfs() or 'none'}\n")
@@ -122,7 +145,7 @@ def _report(patient: Patient, verdicts: Mapping[str, Verdict], wanted: ProxyList
     if fallback := patient.files.text(name):
         out.write(f"  falls back to {fallback} ({name}, in {patient.files.values[name].files[-1]}), ")
         out.write("for which CVMFS drops every DIRECT\n")
-    for trouble in patient.files.troubles:
+    for trouble in (*patient.files.troubles, *patient.files.unknown):
         out.write(f"  trouble: {trouble}\n")
     _tell_live(patient, wanted, out)
     if patient.manager is Manager.EXTERNAL or any(verdicts[proxy].good for proxy in patient.chain.proxies):
@@ -141,7 +164,7 @@ def _tell_origin(files: Configuration, parameter: str, out: TextIO) -> None:
     out.write(f"  {winner} sets {parameter} to {found.text or 'nothing'}{also}\n")
 
 
-def _tell_live(patient: Patient, wanted: ProxyList, out: TextIO) -> None:
+def _tell_live(patient: Patient, wanted: ProxyList | None, out: TextIO) -> None:
     try:
         configured = ProxyList.parse(patient.files.text(patient.parameter))
     except InvalidProxyList as error:
@@ -154,6 +177,6 @@ def _tell_live(patient: Patient, wanted: ProxyList, out: TextIO) -> None:
         )
     if direct and patient.manager is Manager.REGULAR:
         out.write("  DIRECT stands in no file of it\n")
-    if patient.manager is Manager.REGULAR and wanted.groups:
+    if patient.manager is Manager.REGULAR and wanted:
         same = talk.shortened(wanted) == patient.chain
         out.write(f"  a run would {'leave it so' if same else 'change it'}\n")

@@ -73,6 +73,16 @@ class Document:
         )
 
 
+def left(path: Path, why: str) -> Document:
+    """A file for which nothing could be composed."""
+
+    def compose(before: bytes | None) -> bytes:
+        del before
+        raise Unavailable(f"stays as it is: {why}")
+
+    return Document(path, compose)
+
+
 def is_ours(content: bytes) -> bool:
     """Whether the client has written the whole of it; where the mark stands depends on the format."""
     return MARK in content[:_MARKED_WITHIN]

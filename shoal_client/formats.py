@@ -52,9 +52,11 @@ def http_proxy(path: Path, chain: ProxyList) -> Document:
     return own(path, variable(path, "http_proxy", chain.plain[0]))
 
 
-def config_map(chain: ProxyList, name: str, namespace: str, *, external: bool) -> bytes:
+def config_map(
+    name: str, namespace: str, path: Path, chain: ProxyList, external: ProxyList | None = None
+) -> Document:
     """A Kubernetes ConfigMap as JSON, which `kubectl apply -f` takes: one key, a file for default.d."""
     metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
-    data = {"60-shoal.conf": cvmfs.render(chain, external=external).decode("ascii")}
+    data = {"60-shoal.conf": cvmfs.render(chain, external).decode("ascii")}
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-    return (json.dumps(manifest, indent=1) + "\n").encode("ascii")
+    return own(path, (json.dumps(manifest, indent=1) + "\n").encode("ascii"))

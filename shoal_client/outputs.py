@@ -3,13 +3,16 @@
 import logging
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from shoal_client import administrator, cms, cvmfs, formats, frontier, live
 from shoal_client.actions import ExitCode, worst
-from shoal_client.documents import Document, own
+from shoal_client.documents import Document, left, own
+from shoal_client.effective import AS_IT_IS, View
 from shoal_client.results import Result
 from shoal_client.settings import ClientSettings, PacSite
 from shoal_common.errors import InvalidProxyList, Unavailable
@@ -41,6 +44,9 @@ def apply(
     if not result.chosen.groups:
         log.warning("no squid was found good: the configuration of %s stays as it is", result.service)
         return ExitCode.FAILED
+    if result.unknown:
+        log.error("the configuration of %s stays as it is: %s", result.service, result.unknown)
+        return ExitCode.FAILED
     try:
         documents = list(_documents(result, settings))
     except InvalidProxyList as error:
@@ -61,8 +67,23 @@ def apply(
     if settings.reload_command and ExitCode.CHANGED in codes:
         codes.append(_reload(settings.reload_command, environ, out, dry_run=dry_run))
     if settings.set_live:
-        codes.append(live.apply(result.chain, settings, environ, out, dry_run=dry_run))
+        view = planned(documents) if dry_run else AS_IT_IS
+        codes.append(live.apply(result, settings, environ, view, out, dry_run=dry_run))
     return worst(codes)
+
+
+def view_after(result: Result, settings: ClientSettings) -> View:
+    """The files of CVMFS as a run with this result would leave them; raises InvalidProxyList."""
+    return planned(_documents(result, settings))
+
+
+def planned(documents: Iterable[Document]) -> View:
+    """The files as they would be with these; one that cannot be written stays as it is."""
+    instead = {}
+    for document in documents:
+        with suppress(Unavailable):
+            instead[document.path] = document.change()[1]
+    return View(instead)
 
 
 def _documents(result: Result, settings: ClientSettings) -> Iterator[Document]:
@@ -74,20 +95,44 @@ def _documents(result: Result, settings: ClientSettings) -> Iterator[Document]:
         if settings.site_local_config:
             yield cms.site_local_config(settings.site_local_config, chain)
         return
-    external = settings.external_data
     if settings.write_cvmfs:
-        yield cvmfs.own_file(settings.cvmfs_config, chain, external=external)
+        yield _for_cvmfs(cvmfs.own_file, settings.cvmfs_config, result, settings)
     for path in settings.cvmfs_blocks:
-        yield cvmfs.block_in(path, chain, external=external)
+        yield _for_cvmfs(cvmfs.block_in, path, result, settings)
     if settings.configmap_file:
-        name, space = settings.configmap_name, settings.configmap_namespace
-        yield own(settings.configmap_file, formats.config_map(chain, name, space, external=external))
+        manifest = partial(formats.config_map, settings.configmap_name, settings.configmap_namespace)
+        yield _for_cvmfs(manifest, settings.configmap_file, result, settings)
     if settings.pac_file:
         yield own(settings.pac_file, formats.pac(chain))
     if settings.json_file:
         yield own(settings.json_file, formats.as_json(chain))
     if settings.http_proxy_file:
         yield formats.http_proxy(settings.http_proxy_file, chain)
+
+
+def _for_cvmfs(
+    make: Callable[[Path, ProxyList, ProxyList | None], Document],
+    path: Path,
+    result: Result,
+    settings: ClientSettings,
+) -> Document:
+    try:
+        chain = _chain(path, cvmfs.PROXIES, result, settings)
+        external = _chain(path, cvmfs.EXTERNAL, result, settings) if settings.external_data else None
+    except Unavailable as error:
+        return left(path, str(error))
+    return make(path, chain, external)
+
+
+def _chain(path: Path, parameter: str, result: Result, settings: ClientSettings) -> ProxyList:
+    """What the file of CVMFS at `path` is to set; raises Unavailable if what it sets now is not known."""
+    own, repository = result.defaults, administrator.repository_of(path)
+    if repository or parameter != cvmfs.PROXIES:
+        found = administrator.defaults(settings, parameter, repository)
+        for trouble in found.troubles:
+            log.warning("%s", trouble)
+        own = found.chain
+    return result.chosen.then(administrator.missing(own, path, settings, parameter))
 
 
 def _frontier_file(chain: ProxyList, settings: ClientSettings) -> Document:

@@ -10,13 +10,15 @@ from shoal_common.proxylist import ProxyList
 class Result:
     """The squids that were chosen for a service, all tested good, and the administrator's own proxies.
 
-    `kept`: there was nothing to choose from anew, what is configured should stay.
+    `kept`: there was nothing to choose from anew, what is configured should stay. `unknown`: why the
+    administrator's are not known; what was written now would lose them.
     """
 
     service: Upstream
     chosen: ProxyList
     defaults: ProxyList
     kept: bool
+    unknown: str = ""
 
     @property
     def chain(self) -> ProxyList:

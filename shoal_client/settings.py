@@ -95,8 +95,9 @@ class ClientSettings(Settings):
         "general",
         ProxyList(),
         _CHAIN,
-        "Your own proxies, put behind the squids that were found, untested. Empty: those that "
-        "CVMFS_HTTP_PROXY names in default.local. DIRECT is used only where it stands in one of the two.",
+        "Your own proxies, put behind the squids that were found, untested. Empty: those that your files of "
+        "CVMFS give CVMFS_HTTP_PROXY (default.conf, default.d, default.local). DIRECT is used only where it "
+        "stands in one of the two.",
         was=("general.default_squid_proxy", "general.default_cache_proxy"),
     )
     server_deadline: float = setting(
@@ -160,7 +161,8 @@ class ClientSettings(Settings):
         (),
         several(_PATH),
         "Files of yours that get a marked block at their end, such as /etc/cvmfs/default.local (which then "
-        "also wins), domain.d/cern.ch.local or config.d/atlas.cern.ch.local. All else in them stays.",
+        "also wins), domain.d/cern.ch.local or config.d/atlas.cern.ch.local. All else in them stays, and "
+        "the proxies that they set come behind.",
         key="blocks_in",
     )
     external_data: bool = setting(

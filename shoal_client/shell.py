@@ -18,6 +18,10 @@ _NAME = re.compile(rb"^[ \t]*(?:(?:readonly|export|eval)[ \t]+)?([A-Za-z_][A-Za-
 _END = "shoal-client reads from here"
 
 
+class NotEvaluated(Unavailable):
+    """The shell could not be run, or took too long: what it would make of the text is not known."""
+
+
 def quoted(value: str) -> str:
     """`value` in double quotes, if it is inert there; raises InvalidProxyList."""
     if not _INERT.fullmatch(value):
@@ -26,7 +30,10 @@ def quoted(value: str) -> str:
 
 
 def parameters(text: bytes, directory: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the parameters that `text` sets are to CVMFS. Raises Unavailable if it does not run to its end."""
+    """What the parameters that `text` sets are to CVMFS.
+
+    Raises Unavailable if it does not run to its end, which leaves CVMFS none of them, and NotEvaluated.
+    """
     names = list(dict.fromkeys(name.decode() for name in _NAME.findall(text)))
     echoes = "\n".join([f"echo {_END}", *(f"echo ${name}" for name in names), ""])
     try:
@@ -41,9 +48,9 @@ def parameters(text: bytes, directory: Path, environ: Mapping[str, str]) -> dict
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"does not end within {SECONDS:g} s in a shell") from None
+        raise NotEvaluated(f"does not end within {SECONDS:g} s in a shell") from None
     except OSError as error:
-        raise Unavailable(f"cannot be read by a shell: {error.strerror}") from None
+        raise NotEvaluated(f"cannot be read by a shell: {error.strerror}") from None
     lines = os.fsdecode(done.stdout).split("\n")
     if _END not in lines:
         raise Unavailable("is nothing that a shell reads to its end")

@@ -9,6 +9,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from shoal_client import administrator, cvmfs
+from shoal_client.settings import ClientSettings
 from shoal_common.errors import Unavailable
 from shoal_common.proxylist import ProxyList
 
@@ -87,16 +88,20 @@ def test_a_file_in_which_the_block_would_have_no_effect_is_left_as_it_is(tmp_pat
 
 def test_the_block_is_nobodys_default_and_overrides_nothing(tmp_path: Path) -> None:
     (tmp_path / "default.local").write_text(THEIRS + block(OTHER))
-    assert administrator.defaults(tmp_path).chain == ProxyList.parse("http://site.test:3128;DIRECT")
+    assert administrator.defaults(ClientSettings(cvmfs_directory=tmp_path)).chain == ProxyList.parse(
+        "http://site.test:3128;DIRECT"
+    )
     (tmp_path / "default.local").write_text(block(OTHER))
-    assert administrator.defaults(tmp_path).chain == ProxyList()
+    assert administrator.defaults(ClientSettings(cvmfs_directory=tmp_path)).chain == ProxyList()
     assert administrator.overriding(tmp_path, tmp_path / "default.d" / "60-shoal.conf") == ()
 
 
 def test_a_block_that_an_editor_gave_other_line_ends_is_still_ours(tmp_path: Path) -> None:
     file = tmp_path / "default.local"
     file.write_bytes((THEIRS + block(CHAIN)).replace("\n", "\r\n").encode())
-    assert administrator.defaults(tmp_path).chain == ProxyList.parse("http://site.test:3128;DIRECT")
+    assert administrator.defaults(ClientSettings(cvmfs_directory=tmp_path)).chain == ProxyList.parse(
+        "http://site.test:3128;DIRECT"
+    )
     assert cvmfs.block_in(file, OTHER).write()
     assert file.read_bytes() == (THEIRS.replace("\n", "\r\n") + block(OTHER)).encode()
 

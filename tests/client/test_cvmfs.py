@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from shoal_client import administrator, cvmfs
+from shoal_client.settings import ClientSettings
 from shoal_common.errors import InvalidProxyList, Unavailable
 from shoal_common.proxylist import ProxyList
 from tests.client import hostile
@@ -111,14 +112,23 @@ def test_a_chain_that_a_shell_might_read_is_refused_even_if_it_got_here() -> Non
         ('CVMFS_HTTP_PROXY="http://a.test:3128;DIRECT"', "http://a.test:3128;DIRECT"),
         ("CVMFS_HTTP_PROXY='http://a.test:3128|http://b.test:3128'", "http://a.test:3128|http://b.test:3128"),
         ("export CVMFS_HTTP_PROXY=http://a.test:3128 # ours", "http://a.test:3128"),
-        ("CVMFS_HTTP_PROXY=http://a.test:3128;http://b.test:3128", "http://a.test:3128;http://b.test:3128"),
+        ("CVMFS_HTTP_PROXY=http://a.test:3128;http://b.test:3128", "http://a.test:3128"),
         (
             'CVMFS_HTTP_PROXY="http://a.test:3128; http://b.test:3128;"',
             "http://a.test:3128;http://b.test:3128",
         ),
         ("CVMFS_HTTP_PROXY=http://a.test:1\nCVMFS_HTTP_PROXY=http://b.test:2", "http://b.test:2"),
         ('CVMFS_HTTP_PROXY="${CVMFS_HTTP_PROXY:-http://a.test:3128}"', "http://a.test:3128"),
-        ('CVMFS_HTTP_PROXY="${CVMFS_HTTP_PROXY};DIRECT"', ""),
+        ('CVMFS_HTTP_PROXY="${CVMFS_HTTP_PROXY};DIRECT"', "DIRECT"),
+        ('SITE=http://a.test:3128\nCVMFS_HTTP_PROXY="$SITE;DIRECT"', "http://a.test:3128;DIRECT"),
+        (
+            'CVMFS_HTTP_PROXY=http://a.test:3128\nCVMFS_HTTP_PROXY="${CVMFS_HTTP_PROXY};DIRECT"',
+            "http://a.test:3128;DIRECT",
+        ),
+        (
+            "if true; then\nCVMFS_HTTP_PROXY=http://a.test:1\nelse\nCVMFS_HTTP_PROXY=http://b.test:1\nfi",
+            "http://a.test:1",
+        ),
         ("# CVMFS_HTTP_PROXY=http://a.test:3128", ""),
         ("CVMFS_EXTERNAL_HTTP_PROXY=http://a.test:3128", ""),
         ("CVMFS_HTTP_PROXY=", ""),
@@ -126,26 +136,28 @@ def test_a_chain_that_a_shell_might_read_is_refused_even_if_it_got_here() -> Non
 )
 def test_the_administrators_value_is_the_default(tmp_path: Path, line: str, chain: str) -> None:
     (tmp_path / "default.local").write_text(f"CVMFS_QUOTA_LIMIT=1\n{line}\n")
-    assert administrator.defaults(tmp_path) == administrator.Defaults(ProxyList.parse(chain))
+    assert administrator.defaults(ClientSettings(cvmfs_directory=tmp_path)) == administrator.Defaults(
+        ProxyList.parse(chain)
+    )
 
 
 @pytest.mark.parametrize(
-    "value", ['"http://$SITE:3128"', '"`hostname`"', '"http://a.test:3128', "auto|DIRECT"]
+    "value", ['"http://$SITE:3128"', '"`echo a b`"', '"http://a.test:3128', "'auto|DIRECT'"]
 )
-def test_a_value_that_is_not_plain_is_no_default_and_told(tmp_path: Path, value: str) -> None:
+def test_a_value_that_is_no_chain_is_no_default_and_told(tmp_path: Path, value: str) -> None:
     (tmp_path / "default.local").write_text(f"CVMFS_HTTP_PROXY={value}\n")
-    found = administrator.defaults(tmp_path)
+    found = administrator.defaults(ClientSettings(cvmfs_directory=tmp_path))
     assert not found.chain.groups
-    assert found.trouble
+    assert found.troubles
 
 
 def test_no_file_means_no_default(tmp_path: Path) -> None:
-    assert administrator.defaults(tmp_path) == administrator.Defaults()
+    assert administrator.defaults(ClientSettings(cvmfs_directory=tmp_path)) == administrator.Defaults()
 
 
 def test_the_clients_own_output_is_never_the_administrators_default(tmp_path: Path) -> None:
     (tmp_path / "default.local").write_bytes(cvmfs.render(CHAIN))
-    assert administrator.defaults(tmp_path) == administrator.Defaults()
+    assert administrator.defaults(ClientSettings(cvmfs_directory=tmp_path)) == administrator.Defaults()
 
 
 def test_files_that_override_ours_are_found(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from shoal_client import administrator, doctor
 from shoal_client.actions import ExitCode
 from shoal_client.effective import Configuration, configuration
+from shoal_client.settings import ClientSettings
 from shoal_common.listing import encode
 from shoal_common.proxylist import ProxyList
 from tests.client import parts
@@ -46,6 +47,20 @@ def test_a_bad_proxy_its_cause_and_the_cure(worker: Worker, directory: parts.Dir
     assert f"  {worker.local} sets CVMFS_HTTP_PROXY to http://{dead}\n" in told
     assert "  a run would change it\n  trouble: no proxy of it is good\n" in told
     assert f"a run would set: http://{one};http://{dead}\n" in told
+
+
+def test_a_repository_with_proxies_of_its_own_would_be_left_so(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    (worker.settings.cvmfs_directory / "config.d").mkdir()
+    (worker.settings.cvmfs_directory / "config.d" / "x.cern.ch.local").write_text("CVMFS_HTTP_PROXY=DIRECT\n")
+    worker.mount("atlas.cern.ch")
+    worker.mount("x.cern.ch")
+    with parts.squid() as one:
+        directory.list(one)
+        told = examine(worker)[1].partition("\nx.cern.ch\n")
+    assert "a run would change it" in told[0]
+    assert "a run would leave it so" in told[2]
 
 
 def test_direct_that_nobody_configured_is_told(worker: Worker, directory: parts.Directory) -> None:
@@ -128,7 +143,7 @@ def test_a_file_that_is_masked_with_dev_null_says_nothing(tmp_path: Path) -> Non
     (tmp_path / "default.d" / "10.conf").symlink_to("/dev/null")
     os.mkfifo(tmp_path / "default.local")
     assert configuration(tmp_path, "atlas.cern.ch", {}) == Configuration()
-    assert administrator.defaults(tmp_path) == administrator.Defaults()
+    assert administrator.defaults(ClientSettings(cvmfs_directory=tmp_path)) == administrator.Defaults()
 
 
 def test_a_broken_file_is_told_and_the_others_are_read(tmp_path: Path) -> None:

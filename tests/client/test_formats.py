@@ -65,7 +65,7 @@ def test_no_answer_puts_anything_but_proxies_into_the_json_file(chain: ProxyList
 
 @given(hostile.chains)
 def test_no_answer_puts_anything_but_proxies_into_a_config_map(chain: ProxyList) -> None:
-    manifest = json.loads(formats.config_map(chain, "shoal-cvmfs", "cvmfs", external=False))
+    manifest = json.loads(formats.config_map("shoal-cvmfs", "cvmfs", Path("x"), chain).compose(None))
     assert manifest["data"] == {"60-shoal.conf": cvmfs.render(chain).decode()}
     assert manifest["metadata"] == {"name": "shoal-cvmfs", "namespace": "cvmfs"}
     assert (manifest["apiVersion"], manifest["kind"]) == ("v1", "ConfigMap")
@@ -91,7 +91,7 @@ def test_no_answer_puts_anything_but_proxies_into_a_profile(chain: ProxyList) ->
 @effort(max_examples=40)
 @given(hostile.chains)
 def test_no_answer_puts_anything_but_proxies_into_what_cvmfs_reads(chain: ProxyList) -> None:
-    found = shell.parameters(cvmfs.render(chain, external=True), Path("/"), {"PATH": "/usr/bin:/bin"})
+    found = shell.parameters(cvmfs.render(chain, chain), Path("/"), {"PATH": "/usr/bin:/bin"})
     assert found == {cvmfs.PROXIES: chain.to_cvmfs(), cvmfs.EXTERNAL: chain.to_cvmfs()}
 
 

@@ -35,5 +35,5 @@ def test_a_file_that_is_not_read_to_its_end_is_told(text: str) -> None:
 
 def test_a_file_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shell, "SECONDS", 0.1)
-    with pytest.raises(Unavailable, match="does not end within"):
+    with pytest.raises(shell.NotEvaluated, match="does not end within"):
         read("exec sleep 5\nA=1\n")
