@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from shoal_client import node
 from shoal_client.candidates import Candidate, Source
+from shoal_common.distance import slack_km, way_km
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Verdict
 
@@ -24,11 +25,6 @@ SLUGGISH_SECONDS = 0.25
 """Grossly slower: by both of these than the fastest."""
 STALE_SECONDS = 3600.0
 """How long a newer manifest must have been out before an older one is held against a squid."""
-GROUP_SHARE = 0.1
-GROUP_KM = 50.0
-"""Distances this close to the nearest of a group make no difference: CVMFS may balance."""
-FEE_KM = 100_000.0
-"""Multiples of this are no way: servers add them where a squid costs money or has no room (docs/rest.md)."""
 WORTH_TIMES = 2.0
 WORTH_KM = 100.0
 """A change is worth it for a squid that is nearer by both of these."""
@@ -186,8 +182,7 @@ def _grouped(taken: Sequence[Candidate], lame: frozenset[HostPort]) -> Groups:
 
 def _as_near(first: Candidate, other: Candidate) -> bool:
     if first.distance is not None and other.distance is not None:
-        way = first.distance % FEE_KM
-        return abs(other.distance - first.distance) <= max(GROUP_KM, GROUP_SHARE * way)
+        return abs(other.distance - first.distance) <= slack_km(way_km(first.distance))
     return first.local and other.local
 
 

@@ -20,14 +20,15 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from shoal_common.distance import FEE_KM, slack_km, way_km
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server.squid import UNKNOWN_OWNER, Listed, Owner, Place, Reach, Squid, is_site_local, metered
 
 EARTH_RADIUS_KM = 6371.0
-METERED_KM = 100_000.0
+METERED_KM = FEE_KM
 """No metered path while a free one has room: more than half the globe, the lowest tier, a doubt and by the
 classic formula a full load cost together, and by more than a group is wide."""
-CROWDED_KM = 2 * METERED_KM
+CROWDED_KM = 2 * FEE_KM
 """A squid that has no room for a requester comes after all that have, metered ones too. Short of that its
 load says nothing: workers come back every 10 to 30 minutes, so whoever sorts squids by differences of load
 sends all of them to and fro."""
@@ -37,8 +38,6 @@ TIER_KM = 1_000.0
 """What each tier of the location table is worth."""
 SLOW_START = ((60.0, 0.1), (180.0, 0.25), (600.0, 0.5))
 """Up to which age (s) a squid has which part of its weight: its cache is cold."""
-GROUP_KM = 50.0
-GROUP_SHARE = 0.1
 Floats = npt.NDArray[np.float64]
 
 
@@ -267,7 +266,7 @@ def group_end(first_km: float, own_km: float) -> float:
 
     `own_km` of that is for what the first itself is; that its network is metered is no way either.
     """
-    return first_km + max(GROUP_KM, GROUP_SHARE * ((first_km - own_km) % METERED_KM))
+    return first_km + slack_km(way_km(first_km - own_km))
 
 
 def weight(max_load: Floats, age: Floats) -> Floats:

@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.simulator.arrays import Flags, Floats, Ints
 from benchmarks.simulator.world import World
-from shoal_client.choice import FEE_KM, GROUP_KM, GROUP_SHARE, RETURN_SECONDS, WORTH_KM, WORTH_TIMES
+from shoal_client.choice import RETURN_SECONDS, WORTH_KM, WORTH_TIMES
+from shoal_common.distance import FEE_KM, GROUP_KM, GROUP_SHARE
 
 MOUNTS = 4
 """Repositories that a worker has mounted; each has a quarter of the worker's demand."""

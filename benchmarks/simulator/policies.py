@@ -13,7 +13,7 @@ from benchmarks.simulator.arrays import Flags, Floats, Ints
 from benchmarks.simulator.clients import NOBODY, Told
 from benchmarks.simulator.fleet import STEP, Fleet
 from benchmarks.simulator.world import World
-from shoal_client.choice import GROUP_KM, GROUP_SHARE
+from shoal_common.distance import slack_km
 from shoal_server.balance import Peers, alone
 from shoal_server.ledger import Ledger
 from shoal_server.lookup import Lookup, seat
@@ -248,7 +248,7 @@ class TwoChoices(_Other):
     def _answer(self, site: int, asking: int) -> Ints:
         km = self._km(site)
         order = np.argsort(km, kind="stable")[: int(self.known.sum())]
-        nearest = order[km[order] <= km[order[0]] + max(GROUP_KM, GROUP_SHARE * km[order[0]])]
+        nearest = order[km[order] <= km[order[0]] + slack_km(km[order[0]])]
         pair = nearest[self.random.integers(0, len(nearest), (asking, 2))]
         used = self.fleet.reported[pair] / self.world.capacity[pair]
         swap = used[:, 0] > used[:, 1]

@@ -11,6 +11,7 @@ from benchmarks.simulator import clients, fleet, targets, workload, world
 from benchmarks.simulator.engine import Record
 from benchmarks.simulator.sites import SITES
 from benchmarks.simulator.targets import Verdict, fleet_load, mean_km, optimum, unevenness
+from shoal_common import distance
 from shoal_server import balance, crowding, ranking, rendezvous, surge
 
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
@@ -102,7 +103,7 @@ def _row(run: Run) -> str:
 
 def _constants() -> str:
     seen: dict[tuple[str, float], str] = {}
-    for module in (rendezvous, ranking, crowding, balance, surge):
+    for module in (distance, rendezvous, ranking, crowding, balance, surge):
         for one in _numbers(module).items():
             seen.setdefault(one, module.__name__.rpartition(".")[2])  # others import it
     rows = [f"| {module}.{name} | {value:g} |" for (name, value), module in seen.items()]

@@ -11,6 +11,7 @@ from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, Listing
 from shoal_common.probe import Outcome, Verdict
+from shoal_server.ranking import group_end
 
 NOW = 1.7e9
 BAD = Verdict(Outcome.DENIED, "refused with 403 by its access rules", 0.01)
@@ -97,6 +98,14 @@ def test_a_server_s_fee_is_no_part_of_the_way(fee: float) -> None:
     assert hosts(choose((at(1, fee + 300), good()), (at(2, fee + 1500), good()))) == [[1], [2]]
     near = hosts(choose((at(1, fee), good()), (at(2, fee + 40), good())))
     assert [sorted(group) for group in near] == [[1, 2]]
+
+
+@pytest.mark.parametrize("first", [0.0, 160.0, 700.0, 9000.0, 100_900.0, 203_000.0])
+def test_client_and_server_mean_the_same_by_equally_near(first: float) -> None:
+    end = group_end(first, 0.0)
+    inside = hosts(choose((at(1, first), good()), (at(2, end), good())))
+    assert [sorted(group) for group in inside] == [[1, 2]]
+    assert hosts(choose((at(1, first), good()), (at(2, end + 1), good()))) == [[1], [2]]
 
 
 def test_without_kilometres_there_are_no_groups() -> None:
