@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from shoal_client import node
 from shoal_client.candidates import Candidate, Source
-from shoal_common.distance import slack_km, way_km
+from shoal_common.distance import fees, slack_km, way_km
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Verdict
 
@@ -27,7 +27,7 @@ STALE_SECONDS = 3600.0
 """How long a newer manifest must have been out before an older one is held against a squid."""
 WORTH_TIMES = 2.0
 WORTH_KM = 100.0
-"""A change is worth it for a squid that is nearer by both of these."""
+"""A change is worth it for a squid whose way is shorter by both of these, at the same fees."""
 RETURN_SECONDS = 840.0
 """So long a server must have preferred other squids before that alone is worth a change: a squid that comes
 and goes attracts nobody. A little less than a quarter of an hour, cron's pace: two runs are enough."""
@@ -205,8 +205,10 @@ def _preferred(groups: Groups, lame: frozenset[HostPort], situation: Situation) 
     announces, the order tells nothing that would last.
     """
     members = [member for group in groups for member in group]
-    spread = all(member.source is Source.SERVER and member.distance is not None for member in members)
     places, present = placed(groups), placed(situation.present)
+    used = frozenset[HostPort]().union(*present)
+    new = [member for member in members if member.place not in used]
+    spread = all(member.source is Source.SERVER and member.distance is not None for member in new)
     fewer = len(members) < sum(map(len, present))
     if places == present or fewer or not spread or any(member.place in lame for member in members):
         return None
@@ -221,6 +223,7 @@ def placed(groups: Groups) -> tuple[frozenset[HostPort], ...]:
 
 
 def _worth_it(old: Candidate, new: Candidate) -> bool:
-    if old.distance is None or new.distance is None:
+    """Lower fees alone are not: room comes and goes. What has lower fees for long is returned to."""
+    if old.distance is None or new.distance is None or fees(old.distance) != fees(new.distance):
         return False
-    return old.distance > WORTH_TIMES * new.distance + WORTH_KM
+    return way_km(old.distance) > WORTH_TIMES * way_km(new.distance) + WORTH_KM

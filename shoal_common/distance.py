@@ -11,6 +11,11 @@ GROUP_SHARE = 0.1
 """Distances this close to the nearest of a group, in km or as a part of its way, make no difference."""
 
 
+def fees(distance: float) -> int:
+    """How many fees are in it."""
+    return int(distance // FEE_KM)
+
+
 def way_km(distance: float) -> float:
     """The distance without its fees."""
     return distance % FEE_KM

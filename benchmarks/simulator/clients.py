@@ -74,8 +74,7 @@ class Clients:
         bad = np.append(np.where(dead, DEAD, lame * LAME), DEAD)  # the last one is for NOBODY
         chain, km = self._chosen(workers, told, bad)
         timid = ~self._world.in_order[workers]
-        way = np.where(np.isfinite(km[:, 0]), km[:, 0], 0.0) % FEE_KM
-        as_near = km[:, 1] <= km[:, 0] + np.maximum(GROUP_KM, GROUP_SHARE * way)
+        as_near = km[:, 1] <= km[:, 0] + np.maximum(GROUP_KM, GROUP_SHARE * _way(km[:, 0]))
         content = timid & self._content(workers, told, chain, km, bad)
         content &= ~self._returning(workers, chain, as_near, bad, content, now)
         changing = (chain[:, 0] != NOBODY) & ~content
@@ -145,12 +144,30 @@ class Clients:
         old_km = np.where(found, told.km[:, None, :], np.inf).min(axis=2)
         good = bad[old] == 0
         kept = (found.any(axis=2) & good) | ((old == NOBODY) & (chain == NOBODY))
-        worth = (old_km > WORTH_TIMES * km + WORTH_KM).any(axis=1)
+        worth = _worth_it(old_km, km).any(axis=1)
         site = self._world.squid_site
         two = (site[chain[:, 0]] != site[chain[:, 1]]) & (chain[:, 1] != NOBODY)
         fewer_domains = (site[old[:, 0]] == site[old[:, 1]]) & two
         content: Flags = kept.all(axis=1) & ~worth & ~fewer_domains & (old[:, 0] != NOBODY)
         return content
+
+
+def _way(km: Floats) -> Floats:
+    """Without the fees; 0 where nobody is told."""
+    way: Floats = np.where(np.isfinite(km), km, 0.0) % FEE_KM
+    return way
+
+
+def _worth_it(old: Floats, new: Floats) -> Flags:
+    """Whether these distances (km) are worth a change: a much shorter way at the same fees."""
+    known = np.isfinite(old) & np.isfinite(new)
+    worth: Flags = known & (_way(old) > WORTH_TIMES * _way(new) + WORTH_KM) & (_fees(old) == _fees(new))
+    return worth
+
+
+def _fees(km: Floats) -> Floats:
+    fees: Floats = np.where(np.isfinite(km), km, 0.0) // FEE_KM
+    return fees
 
 
 def _in_groups(chain: Ints, as_near: Flags) -> Ints:

@@ -148,6 +148,35 @@ def test_the_present_choice_goes_for_a_squid_that_is_very_much_nearer() -> None:
     assert hosts(choose((at(1, 3), good()), (at(2, 5000), good()), present=present, wanted=1)) == [[1]]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(200_050, 100_020), (200_500, 100_020), (200_050, 30), (100_500, 30)]
+)
+def test_lower_fees_alone_are_taken_only_when_they_have_lasted(old: float, new: float) -> None:
+    tested = ((at(1, new), good()), (at(2, old), good()))
+    assert [hosts(one) for one in runs((0, tested), (300, tested), (900, tested))] == [[[2]], [[2]], [[1]]]
+
+
+@pytest.mark.parametrize("fee", [0, 100_000, 200_000])
+def test_a_much_shorter_way_at_the_same_fees_is_taken_at_once(fee: float) -> None:
+    assert hosts(runs((0, ((at(1, fee + 20), good()), (at(2, fee + 500), good()))))[0]) == [[1]]
+    assert hosts(runs((0, ((at(1, fee + 20), good()), (at(2, fee + 130), good()))))[0]) == [[2]]
+
+
+def test_room_that_comes_and_goes_changes_nothing() -> None:
+    crowded = ((at(3, 300), good()), (at(2, 200_050), good()))
+    free = ((at(2, 50), good()), (at(3, 300), good()))
+    decisions = runs(*((900 * run, free if run % 2 else crowded) for run in range(20)))
+    assert all(hosts(one) == [[2]] for one in decisions)
+
+
+def test_a_squid_without_room_is_left_for_one_with_room_beside_one_of_the_lan() -> None:
+    lan = at(9, 0, Source.LAN, heard=True)
+    present = ((lan,), (at(2, 200_050),))
+    tested = ((lan, good()), (at(1, 300), good()), (at(2, 200_050), good()))
+    decisions = runs((0, tested), (900, tested), wanted=2, present=present)
+    assert [hosts(one) for one in decisions] == [[[9], [2]], [[9], [1]]]
+
+
 IN_USE = at(2, 80)
 BACK = at(1, 60)
 BOTH = ((BACK, good()), (IN_USE, good()))

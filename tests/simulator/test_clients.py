@@ -10,6 +10,7 @@ from benchmarks.simulator.clients import DEAD, LAME, NOBODY, RESET_STEPS, Client
 from benchmarks.simulator.world import Crowd, World, build
 from shoal_client.candidates import Candidate, Source
 from shoal_client.choice import Decision, Groups, Preference, Situation, decide
+from shoal_common.distance import FEE_KM
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Outcome, Verdict
 
@@ -82,6 +83,20 @@ def test_a_timid_worker_goes_to_what_is_much_nearer() -> None:
     ask(who, (0, 1000.0), (4, 6000.0))
     ask(who, (1, 20.0), (0, 1000.0), (4, 6000.0))
     assert who.chain[0, 0] == 1
+
+
+def test_a_timid_worker_does_not_follow_room_that_comes_and_goes() -> None:
+    who = clients(in_order=False)
+    ask(who, (0, 20.0), (4, 6000.0))
+    for minutes in range(20, 200, 20):
+        crowded = minutes % 40 == 20
+        ask(
+            who,
+            *[(1, 300.0), (0, 2 * FEE_KM + 20)] if crowded else [(0, 20.0), (1, 300.0)],
+            (4, 6000.0),
+            minutes=minutes,
+        )
+        assert who.chain[0, 0] == 0
 
 
 def test_a_timid_worker_leaves_a_squid_that_is_told_no_more() -> None:
@@ -179,7 +194,8 @@ def test_a_timid_worker_decides_as_the_shoal_client_does(seed: int) -> None:
 
 
 def _answer(random: np.random.Generator) -> Told:
-    km = random.choice([0.0, 80.0, 200.0, 500.0, 900.0, 1500.0, 3000.0, 6000.0], 7, replace=False)
+    way = random.choice([0.0, 80.0, 200.0, 500.0, 900.0, 1500.0, 3000.0, 6000.0], 7, replace=False)
+    km = way + FEE_KM * random.choice([0, 0, 0, 1, 2], 7)
     return Told(random.permutation(8)[None, :7], np.sort(km)[None, :])
 
 
