@@ -23,6 +23,8 @@ Verdicts = Mapping[HostPort, Verdict]
 SLUGGISH_TIMES = 3.0
 SLUGGISH_SECONDS = 0.25
 """Grossly slower: by both of these than the fastest."""
+IN_USE_TIMES = 2.0
+"""What is in use stays until it takes so many times longer: two squids near the limit would take turns."""
 STALE_SECONDS = 3600.0
 """How long a newer manifest must have been out before an older one is held against a squid."""
 WORTH_TIMES = 2.0
@@ -105,18 +107,18 @@ def decide(situation: Situation) -> Decision:
     lame = sluggish(situation) | stale(situation)
     taken = _taken(sorted(fresh, key=lambda candidate: candidate.place in lame), lame, situation)
     groups = tuple(_shuffled(group, situation.node) for group in _grouped(taken, lame))
-    if not situation.answered or not _steady(situation, taken, lame):
+    if not situation.answered or not _steady(situation, taken):
         return Decision(groups, kept=False)
     preferred = _preferred(groups, lame, situation)
     ripe = preferred is not None and situation.now - preferred.since >= RETURN_SECONDS
     return Decision(groups if ripe else situation.present, kept=False, preferred=preferred)
 
 
-def sluggish(situation: Situation) -> frozenset[HostPort]:
-    """The good squids that are grossly slower than the fastest that may be chosen."""
+def sluggish(situation: Situation, times: float = 1.0) -> frozenset[HostPort]:
+    """The good squids that are grossly slower than the fastest that may be chosen, or so many times that."""
     fresh = [candidate for candidate in situation.good if candidate.eligible]
     fastest = min((situation.verdicts[candidate.place].seconds for candidate in fresh), default=0.0)
-    limit = max(SLUGGISH_TIMES * fastest, fastest + SLUGGISH_SECONDS)
+    limit = times * max(SLUGGISH_TIMES * fastest, fastest + SLUGGISH_SECONDS)
     return frozenset(c.place for c in situation.good if situation.verdicts[c.place].seconds > limit)
 
 
@@ -186,13 +188,14 @@ def _as_near(first: Candidate, other: Candidate) -> bool:
     return first.local and other.local
 
 
-def _steady(situation: Situation, taken: Sequence[Candidate], lame: frozenset[HostPort]) -> bool:
+def _steady(situation: Situation, taken: Sequence[Candidate]) -> bool:
     """Whether the present choice is still good in every respect, and the new one not much nearer."""
     usable = {candidate.place: candidate for candidate in situation.candidates if candidate.eligible}
     members = [usable.get(member.place) for group in situation.present for member in group]
     now = [member for member in members if member and situation.verdicts[member.place].good]
     if not now or len(now) < len(members) or not len(taken) <= len(now) <= situation.wanted:
         return False
+    lame = sluggish(situation, IN_USE_TIMES) | stale(situation)
     if _domains(taken) > _domains(now) or any(member.place in lame for member in now):
         return False
     return not any(_worth_it(old, new) for old, new in zip(now, taken, strict=False))
@@ -202,7 +205,7 @@ def _preferred(groups: Groups, lame: frozenset[HostPort], situation: Situation) 
     """What would be chosen anew, if that differs from the present choice, and since when.
 
     Only servers since 2.0 (which tell kilometres) spread requesters; of others, and of what the LAN
-    announces, the order tells nothing that would last.
+    announces, the order tells nothing that would last. Nor does an order that slowness has made.
     """
     members = [member for group in groups for member in group]
     places, present = placed(groups), placed(situation.present)
@@ -210,7 +213,7 @@ def _preferred(groups: Groups, lame: frozenset[HostPort], situation: Situation) 
     new = [member for member in members if member.place not in used]
     spread = all(member.source is Source.SERVER and member.distance is not None for member in new)
     fewer = len(members) < sum(map(len, present))
-    if places == present or fewer or not spread or any(member.place in lame for member in members):
+    if places == present or fewer or not spread or lame & used.union(member.place for member in members):
         return None
     before = situation.preferred
     same = before is not None and before.groups == places and before.since <= situation.now

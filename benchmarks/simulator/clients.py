@@ -8,12 +8,13 @@ next one of their chain within 5 to 20 s, and come back to its head, or balance 
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from benchmarks.simulator.arrays import Flags, Floats, Ints
 from benchmarks.simulator.world import World
-from shoal_client.choice import RETURN_SECONDS, WORTH_KM, WORTH_TIMES
+from shoal_client.choice import IN_USE_TIMES, RETURN_SECONDS, SLUGGISH_TIMES, WORTH_KM, WORTH_TIMES
 from shoal_common.distance import FEE_KM, GROUP_KM, GROUP_SHARE
 
 MOUNTS = 4
@@ -42,6 +43,20 @@ class Moves:
     configured: Flags
 
 
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """How bad each squid is, to who chooses anew and to who uses it; the last one is for NOBODY."""
+
+    new: Ints
+    used: Ints
+
+    @classmethod
+    def of(cls, slow: Floats, dead: Flags) -> Self:
+        """See `Clients.take`."""
+        limits = (SLUGGISH_TIMES, IN_USE_TIMES * SLUGGISH_TIMES)
+        return cls(*(np.append(np.where(dead, DEAD, (slow > most) * LAME), DEAD) for most in limits))
+
+
 class Clients:
     """The state of all workers."""
 
@@ -65,13 +80,15 @@ class Clients:
         """The squid of every worker's every mount, -1 if it has none."""
         return np.take_along_axis(self.chain, self._active, axis=1)
 
-    def take(self, workers: Ints, told: Told, lame: Flags, dead: Flags, now: float) -> Moves:
-        """Let these workers act upon their answers; `lame` squids are grossly slow."""
+    def take(self, workers: Ints, told: Told, slow: Floats, dead: Flags, now: float) -> Moves:
+        """Let these workers act upon their answers; `slow`: how many times slower each squid is than a fast
+        one.
+        """
         first = told.squids[:, 0]
         seen = self._last_told[workers] != NOBODY
         told_anew = seen & (first != self._last_told[workers])
         self._last_told[workers] = first
-        bad = np.append(np.where(dead, DEAD, lame * LAME), DEAD)  # the last one is for NOBODY
+        bad = Bad.of(slow, dead)
         chain, km = self._chosen(workers, told, bad)
         timid = ~self._world.in_order[workers]
         as_near = km[:, 1] <= km[:, 0] + np.maximum(GROUP_KM, GROUP_SHARE * _way(km[:, 0]))
@@ -105,13 +122,13 @@ class Clients:
         draw = self._random.integers(0, WANTED, (len(workers), MOUNTS))
         self._active[workers] = draw * self.balanced[workers][:, None]
 
-    def _chosen(self, workers: Ints, told: Told, bad: Ints) -> tuple[Ints, Floats]:
+    def _chosen(self, workers: Ints, told: Told, bad: Bad) -> tuple[Ints, Floats]:
         """The chain that each would configure: the first two.
 
         The shoal-client tests them: it takes none that is dead, lame ones last, and wants two sites.
         """
         timid = ~self._world.in_order[workers]
-        rank = np.where(timid[:, None], bad[told.squids], 0)
+        rank = np.where(timid[:, None], bad.new[told.squids], 0)
         order = np.argsort(rank, axis=1, kind="stable")
         squids = np.take_along_axis(np.where(rank == DEAD, NOBODY, told.squids), order, axis=1)
         second = np.ones(len(workers), dtype=np.int64)
@@ -124,12 +141,12 @@ class Clients:
         return np.take_along_axis(squids, pick, axis=1), np.take_along_axis(km, pick, axis=1)
 
     def _returning(
-        self, workers: Ints, chain: Ints, as_near: Flags, bad: Ints, content: Flags, now: float
+        self, workers: Ints, chain: Ints, as_near: Flags, bad: Bad, content: Flags, now: float
     ) -> Flags:
         """Who of those that keep what they have has been told the same other squids first for long enough."""
         wanted = _in_groups(chain, as_near)
         other = content & (wanted != _in_groups(self.chain[workers], as_near)).any(axis=1)
-        other &= (bad[chain] == 0).all(axis=1)
+        other &= ((bad.new[chain] == 0) & (bad.new[self.chain[workers]] == 0)).all(axis=1)
         same = other & (wanted == self._preferred[workers]).all(axis=1)
         since = np.where(same, self._since[workers], np.where(other, now, np.inf))
         self._preferred[workers] = np.where(other[:, None], wanted, NOBODY)
@@ -137,12 +154,12 @@ class Clients:
         returning: Flags = now - since >= RETURN_SECONDS
         return returning
 
-    def _content(self, workers: Ints, told: Told, chain: Ints, km: Floats, bad: Ints) -> Flags:
+    def _content(self, workers: Ints, told: Told, chain: Ints, km: Floats, bad: Bad) -> Flags:
         """Whether a timid client keeps what it has: all of it still told and good, nothing much nearer."""
         old = self.chain[workers]
         found = told.squids[:, None, :] == old[:, :, None]
         old_km = np.where(found, told.km[:, None, :], np.inf).min(axis=2)
-        good = bad[old] == 0
+        good = bad.used[old] == 0
         kept = (found.any(axis=2) & good) | ((old == NOBODY) & (chain == NOBODY))
         worth = _worth_it(old_km, km).any(axis=1)
         site = self._world.squid_site

@@ -12,7 +12,6 @@ from benchmarks.simulator.policies import Policy
 from benchmarks.simulator.scenarios import HOUR, Scenario
 from benchmarks.simulator.workload import Workload
 from benchmarks.simulator.world import World
-from shoal_client.choice import SLUGGISH_TIMES
 
 MakePolicy = Callable[[World, np.random.Generator], Policy]
 HOT, COOL = 0.9, 0.5
@@ -125,8 +124,9 @@ class _Run:
         if not len(asking):
             return
         told = self._policy.told(asking)
-        lame = load > SLUGGISH_TIMES * self._fleet.capacity(now)  # it serves so many times slower
-        moves = self._clients.take(asking, told, lame, ~self._fleet.alive, now)
+        capacity = self._fleet.capacity(now)
+        slow = np.divide(load, capacity, out=np.zeros_like(load), where=capacity > 0)
+        moves = self._clients.take(asking, told, slow, ~self._fleet.alive, now)
         if self._measured(step):
             record = self._record
             record.lookups += len(asking)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shoal_client.candidates import OWN_SITE, Candidate, Source, from_listing, merge
-from shoal_client.choice import RETURN_SECONDS, Decision, Preference, Situation, decide, placed
+from shoal_client.choice import RETURN_SECONDS, Decision, Groups, Preference, Situation, decide, placed
 from shoal_client.remarks import remarks
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
@@ -141,6 +141,22 @@ def test_the_present_choice_goes_when_it_has_become_grossly_slower() -> None:
     present = ((at(1, 10, Source.REMEMBERED),),)
     decision = choose((at(1, 10), good(1.0)), (at(2, 20), good(0.01)), present=present, wanted=1)
     assert hosts(decision) == [[2]]
+
+
+def test_what_is_in_use_may_be_slower_than_what_would_be_taken_anew() -> None:
+    tested = ((at(1, 3), good(0.005)), (at(2, 6000), good(0.27)), (at(3, 6700), good(0.24)))
+    assert hosts(choose(*tested)) == [[1], [3]]
+    assert hosts(choose(*tested, present=((at(1, 3),), (at(2, 6000),)))) == [[1], [2]]
+
+
+def test_two_far_squids_near_the_limit_do_not_take_turns() -> None:
+    present: Groups = ()
+    for run in range(8):
+        times = (0.245, 0.265) if run % 2 else (0.265, 0.245)
+        tested = ((at(1, 3), good(0.005)), (at(2, 6000), good(times[0])), (at(3, 6700), good(times[1])))
+        decision = choose(*tested, present=present, now=NOW + 900 * run)
+        assert hosts(decision) == [[1], [3]]
+        present = decision.groups
 
 
 def test_the_present_choice_goes_for_a_squid_that_is_very_much_nearer() -> None:

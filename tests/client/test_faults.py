@@ -12,7 +12,8 @@ from shoal_client.candidates import Candidate, Source
 from shoal_client.gather import Plan, gather
 from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
-from shoal_common.probe import Outcome, Target
+from shoal_common.listing import encode
+from shoal_common.probe import Outcome, Target, probe
 from testbed.origin import Fault, Origin
 from testbed.process import ROOT
 from testbed.squid import Squid
@@ -65,7 +66,7 @@ def test_a_fault_is_found_and_the_worker_left_as_it_was(
         assert f"# {squid.url} not taken: {reason}" in worker.explained or reason in worker.explained
 
 
-def test_a_squid_with_a_slow_way_to_its_origin_comes_last(
+def test_a_squid_that_has_to_fetch_everything_over_a_slow_way_comes_last(
     worker: Worker, directory: parts.Directory, start_squid: StartSquid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choice, "SLUGGISH_SECONDS", 0.5)
@@ -73,13 +74,39 @@ def test_a_squid_with_a_slow_way_to_its_origin_comes_last(
     with Origin() as slow, Origin() as fast:
         slow.set_fault(Fault.SLOW, rate=250)
         squids = [
-            start_squid(hosts={"stratum-one.test": host.host}, extra=redirected(slow.port, host.port))
+            start_squid(
+                hosts={"stratum-one.test": host.host},
+                extra=["cache deny all", *redirected(slow.port, host.port)],
+            )
             for host in (slow, fast)
         ]
         worker.set(probe_urls=(url(slow),))
         directory.list(*map(at, squids))
         assert worker.run(explain=True) is ExitCode.CHANGED
     assert worker.value == f"{squids[1].url};{squids[0].url}"
+
+
+def test_squids_in_use_whose_manifest_has_just_expired_are_not_left_for_a_far_one_that_has_it(
+    worker: Worker,
+    directory: parts.Directory,
+    origin: Origin,
+    start_squid: StartSquid,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choice, "SLUGGISH_SECONDS", 0.5)
+    monkeypatch.setattr(choice, "IN_USE_TIMES", 1.0)
+    near, nearer, far = (at(start_squid(hosts={"stratum-one.test": origin.host})) for _ in range(3))
+    listed = [parts.listed(place, distance=km) for place, km in ((near, 4.0), (nearer, 3.0), (far, 400.0))]
+    directory.body = encode(listed)
+    worker.set(probe_urls=(url(origin),))
+    worker.run()
+    before = worker.value
+    other = url(origin).replace("atlas", "cms")
+    assert probe(far, Target.cvmfs(other), timeout=20.0).good
+    origin.set_fault(Fault.SLOW, rate=500)
+    worker.set(probe_urls=(other,))
+    assert worker.run(explain=True) is ExitCode.UNCHANGED
+    assert worker.value == before
 
 
 def redirected(asked: int, port: int) -> list[str]:

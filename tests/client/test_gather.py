@@ -5,11 +5,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 
+from shoal_client import choice
 from shoal_client.candidates import Candidate, Source
 from shoal_client.gather import Findings, Plan, gather
 from shoal_client.probing import probe_squid
@@ -17,6 +20,7 @@ from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import encode
 from shoal_common.probe import Outcome, Target
+from testbed import content
 from tests.client import parts
 from tests.client.test_discover import free_udp_port
 
@@ -129,6 +133,38 @@ def test_an_origin_that_is_away_does_not_make_a_squid_bad() -> None:
         away = Target.cvmfs("http://away.test/cvmfs/atlas.cern.ch/.cvmfspublished")
         assert probe_squid(place, [away, TARGET], 2.0).good
         assert probe_squid(place, [away], 2.0).outcome is Outcome.UPSTREAM
+
+
+def test_a_squid_that_seems_slow_is_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "SLUGGISH_SECONDS", 0.5)
+    asked: list[str] = []
+
+    def cold(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        if len(asked) == 1:
+            time.sleep(1.0)
+        parts.reply(request, content.manifest("atlas.cern.ch", datetime.now(UTC)), Via="1.1 squid.test")
+
+    with parts.serve(cold) as place:
+        verdict = probe_squid(place, [TARGET], 20.0)
+    assert verdict.good
+    assert verdict.seconds < 1.0
+    assert len(asked) == 2
+
+
+def test_a_squid_that_is_slow_each_time_is_good_and_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "SLUGGISH_SECONDS", 0.2)
+    with parts.squid(delay=0.4) as place:
+        verdict = probe_squid(place, [TARGET], 20.0)
+    assert verdict.good
+    assert verdict.seconds >= 0.4
+
+
+def test_a_second_measurement_ends_with_the_deadline() -> None:
+    began = time.monotonic()
+    with parts.squid(delay=1.0) as place:
+        assert probe_squid(place, [TARGET], 1.2).good
+    assert time.monotonic() - began < 1.8
 
 
 def test_what_is_remembered_is_tested_when_no_server_answers(directory: parts.Directory) -> None:

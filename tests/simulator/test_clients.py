@@ -5,16 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.simulator.arrays import Flags, Ints
-from benchmarks.simulator.clients import DEAD, LAME, NOBODY, RESET_STEPS, Clients, Moves, Told
+from benchmarks.simulator.arrays import Flags
+from benchmarks.simulator.clients import NOBODY, RESET_STEPS, Clients, Moves, Told
 from benchmarks.simulator.world import Crowd, World, build
 from shoal_client.candidates import Candidate, Source
-from shoal_client.choice import Decision, Groups, Preference, Situation, decide
+from shoal_client.choice import (
+    IN_USE_TIMES,
+    SLUGGISH_TIMES,
+    Decision,
+    Groups,
+    Preference,
+    Situation,
+    decide,
+)
 from shoal_common.distance import FEE_KM
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Outcome, Verdict
 
 HEALTHY = np.zeros(8, dtype=np.bool_)
+FAST = np.ones(8)
 
 
 def world(*, in_order: bool, workers: int = 1) -> World:
@@ -39,7 +48,7 @@ def ask(
     dead: Flags = HEALTHY,
     minutes: float = 0.0,
 ) -> Moves:
-    return who.take(np.array([0]), told(*pairs), lame, dead, 60 * minutes)
+    return who.take(np.array([0]), told(*pairs), FAST + 200 * lame, dead, 60 * minutes)
 
 
 def number(squid: int) -> Flags:
@@ -113,6 +122,21 @@ def test_a_timid_worker_leaves_a_lame_squid() -> None:
     assert who.chain[0, 0] == 1
 
 
+def test_a_timid_worker_stays_at_a_squid_that_it_would_not_take_for_being_slow() -> None:
+    lagging = 1 + SLUGGISH_TIMES * np.ones(8)
+    who = clients(in_order=False)
+    ask(who, (0, 0.0), (4, 6000.0))
+    who.take(
+        np.array([0]), told((0, 0.0), (1, 0.0), (4, 6000.0)), np.where(number(0), lagging, 1), HEALTHY, 0.0
+    )
+    assert who.chain[0, 0] == 0
+    fresh = clients(in_order=False)
+    fresh.take(
+        np.array([0]), told((0, 0.0), (1, 0.0), (4, 6000.0)), np.where(number(0), lagging, 1), HEALTHY, 0.0
+    )
+    assert fresh.chain[0, 0] == 1
+
+
 def test_a_timid_worker_takes_no_dead_squid_and_a_lame_one_last() -> None:
     who = clients(in_order=False)
     ask(who, (0, 0.0), (1, 0.0), (2, 0.0), lame=number(1), dead=number(0))
@@ -140,13 +164,13 @@ def test_a_timid_worker_does_not_return_to_a_squid_that_comes_and_goes() -> None
 
 def test_cvmfs_balances_over_squids_that_are_as_near() -> None:
     who = clients(in_order=False, workers=200)
-    who.take(np.arange(200), told((0, 10.0), (4, 30.0), workers=200), HEALTHY, HEALTHY, 0.0)
+    who.take(np.arange(200), told((0, 10.0), (4, 30.0), workers=200), FAST, HEALTHY, 0.0)
     assert 0.4 < (who.using() == 0).mean() < 0.6
 
 
 def test_cvmfs_takes_the_nearer_group_first() -> None:
     who = clients(in_order=False, workers=200)
-    who.take(np.arange(200), told((0, 10.0), (4, 300.0), workers=200), HEALTHY, HEALTHY, 0.0)
+    who.take(np.arange(200), told((0, 10.0), (4, 300.0), workers=200), FAST, HEALTHY, 0.0)
     assert (who.using() == 0).all()
 
 
@@ -181,12 +205,14 @@ def test_a_timid_worker_decides_as_the_shoal_client_does(seed: int) -> None:
         now += 60 * float(random.integers(5, 31))
         answer = answers[int(random.random() < 0.2)]
         ill = random.permutation(8)
-        lame, dead = (
-            np.isin(np.arange(8), ill[part][: random.choice([0, 0, 1])]) for part in (slice(2), slice(2, 4))
+        lagging, lame, dead = (
+            np.isin(np.arange(8), ill[part][: random.choice([0, 0, 1])])
+            for part in (slice(2), slice(2, 4), slice(4, 6))
         )
-        who.take(np.array([0]), answer, lame, dead, now)
-        health = np.where(dead, DEAD, lame * LAME)
-        situation = _situation(made, answer, health, present.groups, preferred, now)
+        slow = np.select([lame, lagging], [200.0, 4.0], 1.0)
+        who.take(np.array([0]), answer, slow, dead, now)
+        verdicts = [_verdict(*one) for one in zip(slow.tolist(), dead.tolist(), strict=True)]
+        situation = _situation(made, answer, verdicts, present.groups, preferred, now)
         present = decide(situation)
         preferred = present.preferred
         used = [int(member.squid) for member in present.members]
@@ -200,7 +226,12 @@ def _answer(random: np.random.Generator) -> Told:
 
 
 def _situation(
-    made: World, answer: Told, health: Ints, present: Groups, preferred: Preference | None, now: float
+    made: World,
+    answer: Told,
+    found: list[Verdict],
+    present: Groups,
+    preferred: Preference | None,
+    now: float,
 ) -> Situation:
     squids, km = answer.squids[0].tolist(), answer.km[0].tolist()
     candidates = [_candidate(made, squid, far) for squid, far in zip(squids, km, strict=True)]
@@ -211,15 +242,14 @@ def _situation(
         for member in group
         if member.place not in listed
     ]
-    verdicts = {one.place: _VERDICTS[health[int(one.squid)]] for one in candidates}
+    verdicts = {one.place: found[int(one.squid)] for one in candidates}
     return Situation(candidates, verdicts, present, 2, True, "n", now, preferred)
 
 
-_VERDICTS = (
-    Verdict(Outcome.GOOD, "", 0.01),
-    Verdict(Outcome.GOOD, "", 2.0),
-    Verdict(Outcome.UNREACHABLE, "", 3.0),
-)
+def _verdict(slow: float, dead: bool) -> Verdict:
+    """Of a squid so many times slower than a fast one; 0.4 s are too many of one that is not in use."""
+    seconds = 2.0 if slow > IN_USE_TIMES * SLUGGISH_TIMES else 0.4 if slow > SLUGGISH_TIMES else 0.01
+    return Verdict(Outcome.UNREACHABLE if dead else Outcome.GOOD, "", seconds)
 
 
 def _candidate(made: World, squid: int, km: float) -> Candidate:
