@@ -10,6 +10,9 @@ from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, Listing
 
 OWN_SITE = "own site"
+TWO_RUNS = 840.0
+"""What has been so for this long (s) has lasted: a little less than a quarter of an hour, cron's pace, so
+that two runs are enough to see it."""
 
 
 class Source(StrEnum):
@@ -27,6 +30,8 @@ class Candidate:
     `distance` is in effective kilometres, None where the server does not tell these; `local` means the
     worker's own site. `heard`: it was found on the LAN, now or in the run that is remembered. What
     shares a `domain` is likely to fail together. `inside`: where its own site finds it, as far as told.
+    `unlisted`: since when (s since 1970) one that is remembered has been missing in what servers answer;
+    `lapsed`: it is no longer to be used for that.
     """
 
     place: HostPort
@@ -37,6 +42,8 @@ class Candidate:
     heard: bool = False
     domain: str = ""
     inside: HostPort | None = None
+    unlisted: float | None = None
+    lapsed: bool = False
 
     @property
     def proxy(self) -> str:
@@ -47,6 +54,11 @@ class Candidate:
     def eligible(self) -> bool:
         """Whether it may be chosen anew: a squid that the server no longer lists may only be kept."""
         return self.source is not Source.REMEMBERED or self.heard
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be used beside others, anew or still."""
+        return self.eligible or not self.lapsed
 
 
 def from_listing(listing: Listing, service: Upstream, most: int) -> tuple[Candidate, ...]:
@@ -91,6 +103,19 @@ def _domain(cache: ListedCache, address: str) -> str:
     return str(ipaddress.ip_network(f"{known}/{48 if ':' in known else 24}", strict=False))
 
 
+def missing(used: Candidate, state: str, *, full: bool, now: float) -> Candidate:
+    """A squid in use that an answer does not list, from a server in this state (see `Listing`).
+
+    A server that has just started has not heard of all squids yet, so this one stays for a while; for longer
+    if the server says that it lacks something. Where a server that is well lists as many as were asked for
+    (`full`), it prefers all these.
+    """
+    if state not in ("", "ok"):
+        return replace(used, unlisted=None)
+    since = now if used.unlisted is None else min(used.unlisted, now)
+    return replace(used, unlisted=since, lapsed=(full and state == "ok") or now - since >= TWO_RUNS)
+
+
 def merge(
     listed: Sequence[Candidate],
     heard: Sequence[Candidate],
@@ -101,7 +126,8 @@ def merge(
     """All of them in order of preference, none twice.
 
     What is on the LAN comes first (`server_first`: last), except that a squid that the server lists
-    keeps the server's place. One that it lists by another address is still that squid.
+    keeps the server's place. One that it lists by another address is still that squid, and what it no longer
+    lists stands where it belongs by its distance.
     """
     known = {candidate.place for candidate in listed}
     lan = [
@@ -109,8 +135,28 @@ def merge(
         for candidate in (*heard, *remembered)
         if candidate.heard and candidate.place not in known
     ]
-    others = [candidate for candidate in remembered if not candidate.heard]
-    return _unique((*listed, *lan, *others) if server_first else (*lan, *listed, *others))
+    others = [candidate for candidate in remembered if not candidate.heard and candidate.place not in known]
+    told = _by_distance(listed, others)
+    return _unique((*told, *lan) if server_first else (*lan, *told))
+
+
+def _by_distance(listed: Sequence[Candidate], others: Sequence[Candidate]) -> list[Candidate]:
+    """In the order of `listed`, with each of the others before the first that is no nearer."""
+
+    def position(other: Candidate) -> int:
+        distances = (one.distance for one in listed)
+        return next(
+            (
+                index
+                for index, distance in enumerate(distances)
+                if distance is None or other.distance is None or distance >= other.distance
+            ),
+            len(listed),
+        )
+
+    keyed = [(position(other), 0, other) for other in others]
+    keyed += [(index, 1, one) for index, one in enumerate(listed)]
+    return [candidate for *_, candidate in sorted(keyed, key=lambda one: one[:2])]
 
 
 def _recognised(heard: Candidate, listed: Sequence[Candidate]) -> Candidate:

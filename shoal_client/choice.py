@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shoal_client import node
-from shoal_client.candidates import Candidate, Source
+from shoal_client.candidates import TWO_RUNS, Candidate, Source
 from shoal_common.distance import fees, slack_km, way_km
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Verdict
@@ -30,9 +30,9 @@ STALE_SECONDS = 3600.0
 WORTH_TIMES = 2.0
 WORTH_KM = 100.0
 """A change is worth it for a squid whose way is shorter by both of these, at the same fees."""
-RETURN_SECONDS = 840.0
+RETURN_SECONDS = TWO_RUNS
 """So long a server must have preferred other squids before that alone is worth a change: a squid that comes
-and goes attracts nobody. A little less than a quarter of an hour, cron's pace: two runs are enough."""
+and goes attracts nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,11 @@ class Situation:
         """Those that this run found good."""
         return [candidate for candidate in self.candidates if self.verdicts[candidate.place].good]
 
+    @property
+    def usable(self) -> list[Candidate]:
+        """Those of them that may be used."""
+        return [candidate for candidate in self.good if candidate.usable]
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -100,24 +105,23 @@ def decide(situation: Situation) -> Decision:
     is a reason to change nothing.
     """
     good = {candidate.place for candidate in situation.good}
-    fresh = [candidate for candidate in situation.good if candidate.eligible]
+    fresh = any(candidate.eligible for candidate in situation.good)
     alive = _only(situation.present, lambda member: member.place in good)
     if alive and (not situation.answered or not fresh):
         return Decision(alive, kept=True)
     lame = sluggish(situation) | stale(situation)
-    taken = _taken(sorted(fresh, key=lambda candidate: candidate.place in lame), lame, situation)
+    taken = _taken(sorted(situation.usable, key=lambda candidate: candidate.place in lame), lame, situation)
     groups = tuple(_shuffled(group, situation.node) for group in _grouped(taken, lame))
     if not situation.answered or not _steady(situation, taken):
         return Decision(groups, kept=False)
     preferred = _preferred(groups, lame, situation)
     ripe = preferred is not None and situation.now - preferred.since >= RETURN_SECONDS
-    return Decision(groups if ripe else situation.present, kept=False, preferred=preferred)
+    return Decision(groups if ripe else _as_found(situation), kept=False, preferred=preferred)
 
 
 def sluggish(situation: Situation, times: float = 1.0) -> frozenset[HostPort]:
     """The good squids that are grossly slower than the fastest that may be chosen, or so many times that."""
-    fresh = [candidate for candidate in situation.good if candidate.eligible]
-    fastest = min((situation.verdicts[candidate.place].seconds for candidate in fresh), default=0.0)
+    fastest = min((situation.verdicts[c.place].seconds for c in situation.usable), default=0.0)
     limit = times * max(SLUGGISH_TIMES * fastest, fastest + SLUGGISH_SECONDS)
     return frozenset(c.place for c in situation.good if situation.verdicts[c.place].seconds > limit)
 
@@ -170,6 +174,12 @@ def _only(groups: Groups, condition: Callable[[Candidate], bool]) -> Groups:
     return tuple(group for group in kept if group)
 
 
+def _as_found(situation: Situation) -> Groups:
+    """The present choice, with what this run was told of its squids."""
+    found = {candidate.place: candidate for candidate in situation.candidates}
+    return tuple(tuple(found[member.place] for member in group) for group in situation.present)
+
+
 def _grouped(taken: Sequence[Candidate], lame: frozenset[HostPort]) -> Groups:
     """Neighbours in the order whose distances make no difference become one group."""
     groups: list[list[Candidate]] = []
@@ -190,9 +200,9 @@ def _as_near(first: Candidate, other: Candidate) -> bool:
 
 def _steady(situation: Situation, taken: Sequence[Candidate]) -> bool:
     """Whether the present choice is still good in every respect, and the new one not much nearer."""
-    usable = {candidate.place: candidate for candidate in situation.candidates if candidate.eligible}
+    usable = {candidate.place: candidate for candidate in situation.usable}
     members = [usable.get(member.place) for group in situation.present for member in group]
-    now = [member for member in members if member and situation.verdicts[member.place].good]
+    now = [member for member in members if member]
     if not now or len(now) < len(members) or not len(taken) <= len(now) <= situation.wanted:
         return False
     lame = sluggish(situation, IN_USE_TIMES) | stale(situation)

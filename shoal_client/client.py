@@ -83,7 +83,7 @@ def _serve(
 ) -> Run:
     now = time.time()
     remembered = recall(where, service)
-    findings = gather(plan(service, settings, actions, environ, remembered))
+    findings = gather(plan(service, settings, actions, environ, remembered, now))
     situation = situation_of(findings, remembered, settings, now)
     decision = decide(situation)
     _tell(findings, situation, decision, remembered, streams if actions.explain else None)
@@ -128,6 +128,7 @@ def plan(
     actions: Actions,
     environ: Mapping[str, str],
     remembered: Remembered | None,
+    now: float,
 ) -> Plan:
     """What to look for, for `service`."""
     servers, targets = settings.servers, [Target.cvmfs(url) for url in settings.probe_urls]
@@ -140,6 +141,7 @@ def plan(
         service=service,
         targets=tuple(targets),
         wanted=settings.squids,
+        now=now,
         remembered=remembered.members if remembered else (),
         server_first=actions.force_server,
         server_deadline=settings.server_deadline,

@@ -5,7 +5,7 @@ its share of the time, while a late answer of the first still counts.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -23,6 +23,8 @@ MAX_ANSWER = 1024 * 1024
 MAX_REDIRECTS = 3
 DISTANCE_HEADER = "X-Shoal-Distance"
 """Servers since 2.0 say `km` here; others put a cost of 0 to 1 into `distance`."""
+STATE_HEADER = "X-Shoal-State"
+"""Here they say `ok`, or what they lack; others say nothing."""
 _CHUNK = 16 * 1024
 
 
@@ -140,15 +142,17 @@ def fetch(url: str, seconds: float) -> Listing:
             with session.get(url, timeout=max(0.001, seconds), stream=True) as reply:
                 if reply.status_code != requests.codes.ok:
                     raise Unavailable(f"answered status {reply.status_code}")
-                kilometres = reply.headers.get(DISTANCE_HEADER, "").strip() == "km"
-                return _in_kilometres(decode(_body(reply.iter_content(_CHUNK))), told=kilometres)
+                return _as_told(decode(_body(reply.iter_content(_CHUNK))), reply.headers)
     except (requests.RequestException, ValueError) as error:  # ValueError: a redirect to no host
         raise Unavailable(_cause(error)) from None
 
 
-def _in_kilometres(listing: Listing, *, told: bool) -> Listing:
-    """Without distances unless they are kilometres: a cost compares with nothing."""
-    if told:
+def _as_told(listing: Listing, headers: Mapping[str, str]) -> Listing:
+    """With the server's state, and without distances unless they are kilometres: a cost compares with
+    nothing.
+    """
+    listing = replace(listing, state=headers.get(STATE_HEADER, "").strip())
+    if headers.get(DISTANCE_HEADER, "").strip() == "km":
         return listing
     return replace(listing, caches=tuple(replace(cache, distance=None) for cache in listing.caches))
 

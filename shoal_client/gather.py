@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from shoal_client import directory, discover
-from shoal_client.candidates import Candidate, merge
+from shoal_client.candidates import Candidate, merge, missing
 from shoal_client.directory import Answer, Question
 from shoal_client.probing import probe_squid
 from shoal_common.errors import Unavailable
@@ -29,12 +29,13 @@ that has no squids yet, which is in a hurry; its next run completes the choice."
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to look for, where and how long; times in seconds."""
+    """What to look for, where and how long; times in seconds, `now` since 1970."""
 
     servers: tuple[str, ...]
     service: Upstream
     targets: tuple[Target, ...]
     wanted: int
+    now: float
     remembered: tuple[Candidate, ...] = ()
     server_first: bool = False
     server_deadline: float = 5.0
@@ -162,10 +163,9 @@ class _Gathering:
     def _present_until(self, now: float) -> float:
         """A squid in use is only given up for a failure, not for being a little later than others."""
         present = {candidate.place for candidate in self.plan.remembered}
-        pending = [c.place for c in self._candidates() if c.eligible and c.place not in self.verdicts]
-        return max(
-            (self.due[place] for place in pending if place in present and place in self.due), default=now
-        )
+        usable = {c.place for c in self._candidates() if c.usable}
+        pending = (present & usable & self.due.keys()) - self.verdicts.keys()
+        return max((self.due[place] for place in pending), default=now)
 
     def _answers(self) -> list[Answer]:
         """Those that are in, in order of preference."""
@@ -176,7 +176,12 @@ class _Gathering:
         return tuple(one for listing in listings for one in self._question().candidates(listing))
 
     def _candidates(self) -> tuple[Candidate, ...]:
-        return merge(self._listed(), self.heard, self.plan.remembered, server_first=self.plan.server_first)
+        listed, used = self._listed(), self.plan.remembered
+        if listed and self.answer and self.answer.listing:
+            full = len({one.squid for one in listed}) >= self.plan.wanted + SPARE
+            state, now = self.answer.listing.state, self.plan.now
+            used = tuple(one if one.heard else missing(one, state, full=full, now=now) for one in used)
+        return merge(listed, self.heard, used, server_first=self.plan.server_first)
 
     def _findings(self) -> Findings:
         late = Verdict(Outcome.UNREACHABLE, "did not answer before the wait ended", self.plan.probe_deadline)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from shoal_client.candidates import Candidate
-from shoal_client.choice import RETURN_SECONDS, Decision, Situation, sluggish, stale
+from shoal_client.choice import RETURN_SECONDS, Decision, Situation, placed, sluggish, stale
 from shoal_common.hosts import HostPort
 
 WAIT = f"{RETURN_SECONDS / 60:.0f} min"
@@ -40,7 +40,7 @@ def _remark(
         reason = verdict.reason
     elif taken:
         reason = _taken(candidate, verdict.seconds, situation, decision)
-    elif not candidate.eligible:
+    elif not candidate.usable:
         reason = "good, but the server no longer lists it"
     elif any(member.squid == candidate.squid for member in decision.members):
         reason = "good, but another address of the same squid is used"
@@ -59,11 +59,13 @@ def _taken(candidate: Candidate, seconds: float, situation: Situation, decision:
     words = [candidate.source.value, f"good in {1000 * seconds:.0f} ms"]
     if candidate.distance is not None and not candidate.heard:
         words.append(f"{candidate.distance:.0f} km")
+    if candidate.unlisted is not None:
+        words.append(f"not listed for {(situation.now - candidate.unlisted) / 60:.0f} min: left after {WAIT}")
     if decision.kept:
         words.append(
             "kept: nothing new is good" if situation.answered else "kept: no server listed any squid"
         )
-    elif decision.groups == situation.present:
+    elif placed(decision.groups) == placed(situation.present):
         words.append(f"in use, and no other is worth a change{' yet' if decision.waits else ''}")
     elif _is_preferred(candidate, decision):
         words.append(f"first {_lasting(situation, decision)}")

@@ -189,6 +189,7 @@ def _squid(member: Candidate) -> dict[str, object]:
         "local": member.local,
         "heard": member.heard,
         "domain": member.domain,
+        "unlisted": member.unlisted,
     }
 
 
@@ -204,7 +205,7 @@ def _preference(entry: Any) -> Preference:
 
 
 def _member(entry: Any) -> Candidate:
-    distance = entry["distance"]
+    distance, unlisted = entry["distance"], entry.get("unlisted")
     return Candidate(
         place=_place(entry["proxy"]),
         source=Source.REMEMBERED,
@@ -213,6 +214,7 @@ def _member(entry: Any) -> Candidate:
         local=entry["local"] is True,
         heard=entry["heard"] is True,
         domain=str(entry.get("domain", "")),
+        unlisted=None if unlisted is None else float(unlisted),
     )
 
 

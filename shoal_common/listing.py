@@ -64,10 +64,14 @@ class ListedCache:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a server answered: the usable caches in its order, and why each other entry was refused."""
+    """What a server answered: the usable caches in its order, and why each other entry was refused.
+
+    `state`: `ok`, or what the server said that it lacks (docs/rest.md); empty: it said nothing.
+    """
 
     caches: tuple[ListedCache, ...]
     refused: tuple[str, ...] = ()
+    state: str = ""
 
 
 def encode(caches: Sequence[ListedCache]) -> bytes:

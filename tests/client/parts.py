@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from shoal_client.directory import DISTANCE_HEADER
+from shoal_client.directory import DISTANCE_HEADER, STATE_HEADER
 from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, encode
 from testbed import content
@@ -142,6 +142,7 @@ class Directory:
     status: int = 200
     url: str = ""
     distance: str = "km"
+    state: str = "ok"
     paths: list[str] = field(default_factory=list)
 
     def list(self, *places: HostPort, **keys: Any) -> None:
@@ -156,7 +157,8 @@ class Directory:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.paths.append(request.path)
-        headers = {DISTANCE_HEADER: self.distance} if self.distance else {}
+        headers = {DISTANCE_HEADER: self.distance, STATE_HEADER: self.state}
+        headers = {name: value for name, value in headers.items() if value}
         reply(request, self.body, self.status, **headers)
 
 

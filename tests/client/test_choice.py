@@ -1,10 +1,11 @@
 """Which squids are taken, pure."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from shoal_client.candidates import OWN_SITE, Candidate, Source, from_listing, merge
+from shoal_client.candidates import OWN_SITE, Candidate, Source, from_listing, merge, missing
 from shoal_client.choice import RETURN_SECONDS, Decision, Groups, Preference, Situation, decide, placed
 from shoal_client.remarks import remarks
 from shoal_common.heartbeat import Upstream
@@ -129,8 +130,27 @@ def test_the_present_choice_goes_when_one_of_it_fails() -> None:
     assert hosts(choose(*tested, present=present)) == [[1], [2]]
 
 
-def test_the_present_choice_goes_when_the_server_no_longer_lists_it() -> None:
-    gone = at(3, 90, Source.REMEMBERED)
+def test_what_the_server_no_longer_lists_stays_for_a_while_if_it_is_good() -> None:
+    absent = at(3, 90, Source.REMEMBERED, unlisted=NOW - 300)
+    tested = ((at(1, 10), good()), (at(2, 80), good()), (absent, good()))
+    present = ((absent,), (at(2, 80),))
+    assert hosts(choose(*tested, present=present)) == [[3], [2]]
+    assert reason(absent, *tested, present=present).endswith(
+        "not listed for 5 min: left after 14 min, in use, and no other is worth a change yet"
+    )
+
+
+def test_near_squids_in_use_are_not_left_for_what_a_server_lists_that_has_just_started() -> None:
+    near = tuple(at(n, n, Source.REMEMBERED, unlisted=NOW, domain="here") for n in (3, 4))
+    alone = (at(1, 9000, domain="far"), good())
+    used = [(member, good()) for member in near]
+    assert hosts(choose(*used, alone, present=(near,), wanted=1)) == [[3]]
+    both = choose(*used, alone, (at(2, 9900, domain="farther"), good()), present=(near,))
+    assert hosts(both) == [[3], [1]]
+
+
+def test_what_the_server_no_longer_lists_is_left_once_that_has_lapsed() -> None:
+    gone = at(3, 90, Source.REMEMBERED, lapsed=True)
     tested = ((at(1, 10), good()), (at(2, 80), good()), (gone, good()))
     present = ((gone,), (at(2),))
     assert hosts(choose(*tested, present=present)) == [[1], [2]]
@@ -357,6 +377,34 @@ def test_only_caches_for_the_service_are_candidates() -> None:
     )
     ports = [c.place.port for c in from_listing(Listing(caches), Upstream.FRONTIER, 5)]
     assert ports == [1, 3]
+
+
+def test_what_is_not_listed_stands_where_it_belongs_by_its_distance() -> None:
+    listed = [at(1, 10), at(2, 300)]
+    for km, order in ((5, [9, 1, 2]), (10, [9, 1, 2]), (40, [1, 9, 2]), (900, [1, 2, 9]), (None, [9, 1, 2])):
+        merged = merge(listed, [], [at(9, km, Source.REMEMBERED)], server_first=False)
+        assert [int(one.place.host.rpartition(".")[2]) for one in merged] == order
+
+
+USED = at(9, 5, Source.REMEMBERED)
+
+
+@pytest.mark.parametrize("state", ["", "ok"])
+def test_what_two_runs_a_quarter_of_an_hour_apart_did_not_find_listed_has_lapsed(state: str) -> None:
+    once = missing(USED, state, full=False, now=NOW)
+    assert once.usable
+    assert missing(once, state, full=False, now=NOW + 600).usable
+    assert not missing(once, state, full=False, now=NOW + 900).usable
+    assert missing(once, state, full=False, now=NOW - 900).unlisted == NOW - 900
+
+
+def test_an_answer_that_may_lack_squids_speaks_against_none() -> None:
+    assert missing(replace(USED, unlisted=NOW), "deaf", full=True, now=NOW + 9000).usable
+
+
+def test_a_server_that_is_well_and_lists_enough_others_prefers_them() -> None:
+    assert not missing(USED, "ok", full=True, now=NOW).usable
+    assert missing(USED, "", full=True, now=NOW).usable
 
 
 def test_the_lan_comes_first_unless_the_server_is_to() -> None:

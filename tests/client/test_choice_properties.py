@@ -15,12 +15,20 @@ NOW = 1.7e9
 
 
 def _candidate(
-    host: int, squid: int, source: Source, distance: float | None, domain: str, heard: bool
+    host: int,
+    squid: int,
+    source: Source,
+    distance: float | None,
+    domain: str,
+    heard: bool,
+    lapsed: bool,
 ) -> Candidate:
     place = HostPort(f"192.0.2.{host}", 3128)
     local = domain == "own site"
+    heard = heard and source is not Source.SERVER
+    unlisted = NOW - 300 if source is Source.REMEMBERED and not heard else None
     return Candidate(
-        place, source, f"squid{squid}", distance, local, heard and source is not Source.SERVER, domain
+        place, source, f"squid{squid}", distance, local, heard, domain, unlisted=unlisted, lapsed=lapsed
     )
 
 
@@ -47,6 +55,7 @@ def situations(draw: st.DrawFn) -> Situation:
                 st.sampled_from(Source),
                 st.sampled_from([None, 0.0, 3.0, 40.0, 60.0, 400.0, 5000.0]),
                 st.sampled_from(["own site", "here", "there", "far"]),
+                st.booleans(),
                 st.booleans(),
             ),
             max_size=9,
@@ -106,7 +115,7 @@ def test_who_returns_has_what_it_would_choose_anew(situation: Situation) -> None
 @given(st.one_of(situations(), returning()))
 def test_something_good_that_may_be_used_is_used(situation: Situation) -> None:
     assert bool(decide(situation).groups) == any(
-        candidate.eligible or candidate.place in {m.place for group in situation.present for m in group}
+        candidate.usable or candidate.place in {m.place for group in situation.present for m in group}
         for candidate in situation.good
     )
 
@@ -116,8 +125,7 @@ def test_two_failure_domains_are_used_if_two_are_good(situation: Situation) -> N
     decision = decide(situation)
     by_squid: dict[str, Candidate] = {}
     lame = sluggish(situation) | stale(situation)
-    fresh = [candidate for candidate in situation.good if candidate.eligible]
-    for candidate in sorted(fresh, key=lambda candidate: candidate.place in lame):
+    for candidate in sorted(situation.usable, key=lambda candidate: candidate.place in lame):
         by_squid.setdefault(candidate.squid, candidate)
     domains = {candidate.domain for candidate in by_squid.values()}
     if not decision.kept and situation.wanted > 1 and len(domains) > 1 and not situation.present:

@@ -46,6 +46,15 @@ def test_distances_are_kilometres_only_if_the_server_says_so(directory: parts.Di
     assert (told.caches[0].distance, untold.caches[0].distance) == (0.5, None)
 
 
+@pytest.mark.parametrize("state", ["ok", "", "deaf,held"])
+def test_the_servers_state_is_read_where_it_tells_one(directory: parts.Directory, state: str) -> None:
+    directory.list(SQUID)
+    directory.state = state
+    told = ask([directory.url], SEVEN, 20.0).listing
+    assert told is not None
+    assert told.state == state
+
+
 def test_an_ipv6_address_and_a_place_are_read_where_an_answer_has_them(directory: parts.Directory) -> None:
     directory.list_raw(
         {**ENTRY, "ipv6": "2001:db8::1", "geo_data": {"latitude": 48.4, "longitude": "-123.4", "city": "x"}},

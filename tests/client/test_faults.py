@@ -155,11 +155,15 @@ def test_a_frontier_servlet_in_trouble_is_found(origin: Origin, start_squid: Sta
     target = Target.frontier(f"http://frontier.test:{origin.port}/atlr")
     with parts.directory() as directory:
         directory.list(at(squid))
-        plan = Plan((directory.url,), Upstream.FRONTIER, (target,), 1, server_deadline=20.0, lan_wait=0.0)
+        plan = Plan(
+            (directory.url,), Upstream.FRONTIER, (target,), 1, now=0.0, server_deadline=20.0, lan_wait=0.0
+        )
         assert gather(plan).verdicts[at(squid)].outcome is Outcome.GOOD
         origin.set_fault(Fault.CAPTIVE)
         other = Target.frontier(f"http://frontier.test:{origin.port}/atlr/other")
-        plan = Plan((directory.url,), Upstream.FRONTIER, (other,), 1, server_deadline=20.0, lan_wait=0.0)
+        plan = Plan(
+            (directory.url,), Upstream.FRONTIER, (other,), 1, now=0.0, server_deadline=20.0, lan_wait=0.0
+        )
         assert gather(plan).verdicts[at(squid)].outcome is Outcome.WRONG
 
 
@@ -178,7 +182,7 @@ with ExitStack() as stack:
     lost = [HostPort(f"10.99.0.{number}", 3128) for number in range(2, 5)]
     directory.list(*lost, *good)
     target, deadline = Target.cvmfs(parts.URL), float(sys.argv[2])
-    plan = Plan((directory.url,), Upstream.CVMFS, (target,), 2, probe_deadline=deadline, lan_wait=0.0)
+    plan = Plan((directory.url,), Upstream.CVMFS, (target,), 2, now=0, probe_deadline=deadline, lan_wait=0)
     import requests
     began = time.monotonic()
     findings = gather(plan)
@@ -246,7 +250,8 @@ def test_a_squid_in_use_that_is_a_black_hole_is_given_up(directory: parts.Direct
             Upstream.CVMFS,
             (Target.cvmfs(parts.URL),),
             1,
-            (used,),
+            now=0.0,
+            remembered=(used,),
             probe_deadline=0.5,
             lan_wait=0.0,
         )

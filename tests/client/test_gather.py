@@ -33,6 +33,7 @@ def find(directory: parts.Directory, **changes: Any) -> Findings:
         "service": Upstream.CVMFS,
         "targets": (TARGET,),
         "wanted": 2,
+        "now": time.time(),
         "server_deadline": 20.0,
         "probe_deadline": 20.0,
         "grace": 0.1,

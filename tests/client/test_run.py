@@ -100,6 +100,41 @@ def test_a_worker_returns_to_what_the_server_prefers_for_a_quarter_of_an_hour(
     assert worker.value == f"http://{two}"
 
 
+def test_near_squids_stay_while_a_server_that_has_just_started_lists_a_far_one_alone(
+    worker: Worker, directory: parts.Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with parts.squid() as one, parts.squid() as two, parts.squid() as far:
+        near = [parts.listed(one, distance=3.0), parts.listed(two, distance=4.0)]
+        directory.body = encode(near)
+        worker.run()
+        before = worker.value
+        start = time.time()
+        for minutes, state in ((0, "ok"), (5, "ok"), (20, "deaf"), (25, "ok"), (35, "")):
+            now = start + 60 * minutes
+            monkeypatch.setattr(time, "time", lambda now=now: now)
+            directory.body, directory.state = encode([parts.listed(far, distance=9000.0)]), state
+            assert worker.run() is ExitCode.UNCHANGED
+        assert worker.value == before
+        monkeypatch.setattr(time, "time", lambda: start + 60 * 40)
+        assert worker.run() is ExitCode.CHANGED
+    assert worker.value == f"http://{far}"
+
+
+def test_a_squid_is_left_at_once_for_a_full_list_of_others_from_a_server_that_is_well(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    worker.set(squids=1)
+    with parts.squid() as one, parts.squid() as two:
+        directory.list(one)
+        worker.run()
+        directory.list(two, *(parts.closed() for _ in range(5)))
+        directory.state = ""
+        assert worker.run() is ExitCode.UNCHANGED
+        directory.state = "ok"
+        assert worker.run() is ExitCode.CHANGED
+    assert worker.value == f"http://{two}"
+
+
 def test_a_dead_squid_is_replaced(worker: Worker, directory: parts.Directory) -> None:
     with parts.squid() as two, parts.squid() as three:
         with parts.squid() as one:

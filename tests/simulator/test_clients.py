@@ -237,7 +237,7 @@ def _situation(
     candidates = [_candidate(made, squid, far) for squid, far in zip(squids, km, strict=True)]
     listed = {one.place for one in candidates}
     candidates += [
-        replace(member, source=Source.REMEMBERED, distance=None)
+        replace(member, source=Source.REMEMBERED, lapsed=True)
         for group in present
         for member in group
         if member.place not in listed
