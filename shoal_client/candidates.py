@@ -13,6 +13,9 @@ OWN_SITE = "own site"
 TWO_RUNS = 840.0
 """What has been so for this long (s) has lasted: a little less than a quarter of an hour, cron's pace, so
 that two runs are enough to see it."""
+LISTEN_AGAIN_SECONDS = 1800.0
+SILENT_SECONDS = 3600.0
+"""So long after its last announcement a squid of the LAN is listened for again, and is no longer used."""
 
 
 class Source(StrEnum):
@@ -28,10 +31,10 @@ class Candidate:
     """One address of a squid; addresses of one squid share `squid`.
 
     `distance` is in effective kilometres, None where the server does not tell these; `local` means the
-    worker's own site. `heard`: it was found on the LAN, now or in the run that is remembered. What
-    shares a `domain` is likely to fail together. `inside`: where its own site finds it, as far as told.
-    `unlisted`: since when (s since 1970) one that is remembered has been missing in what servers answer;
-    `lapsed`: it is no longer to be used for that.
+    worker's own site. `heard`: it was found on the LAN, now or in an earlier run, which last `announced` it
+    then (s since 1970). What shares a `domain` is likely to fail together. `inside`: where its own site finds
+    it, as far as told. `unlisted`: since when (s since 1970) one that is remembered has been missing in what
+    servers answer; `lapsed`: it is no longer to be used for that.
     """
 
     place: HostPort
@@ -44,6 +47,7 @@ class Candidate:
     inside: HostPort | None = None
     unlisted: float | None = None
     lapsed: bool = False
+    announced: float = 0.0
 
     @property
     def proxy(self) -> str:
@@ -53,12 +57,16 @@ class Candidate:
     @property
     def eligible(self) -> bool:
         """Whether it may be chosen anew: a squid that the server no longer lists may only be kept."""
-        return self.source is not Source.REMEMBERED or self.heard
+        return self.source is not Source.REMEMBERED or (self.heard and not self.lapsed)
 
     @property
     def usable(self) -> bool:
         """Whether it may be used beside others, anew or still."""
-        return self.eligible or not self.lapsed
+        return self.source is not Source.REMEMBERED or not self.lapsed
+
+    def silent(self, now: float, seconds: float) -> bool:
+        """Whether the LAN did not announce it in so many seconds before `now` (s since 1970)."""
+        return not 0 <= now - self.announced < seconds
 
 
 def from_listing(listing: Listing, service: Upstream, most: int) -> tuple[Candidate, ...]:

@@ -110,7 +110,8 @@ def decide(situation: Situation) -> Decision:
     if alive and (not situation.answered or not fresh):
         return Decision(alive, kept=True)
     lame = sluggish(situation) | stale(situation)
-    taken = _taken(sorted(situation.usable, key=lambda candidate: candidate.place in lame), lame, situation)
+    behind = lame | _unvouched(situation, lame)
+    taken = _taken(sorted(situation.usable, key=lambda one: one.place in behind), behind, situation)
     groups = tuple(_shuffled(group, situation.node) for group in _grouped(taken, lame))
     if not situation.answered or not _steady(situation, taken):
         return Decision(groups, kept=False)
@@ -141,7 +142,14 @@ def stale(situation: Situation) -> frozenset[HostPort]:
     )
 
 
-def _taken(ranked: Sequence[Candidate], lame: frozenset[HostPort], situation: Situation) -> list[Candidate]:
+def _unvouched(situation: Situation, lame: frozenset[HostPort]) -> frozenset[HostPort]:
+    """What the LAN announces, if the server lists enough of the own site: anybody can announce anything."""
+    ours = {one.squid for one in situation.usable if one.local and not one.heard and one.place not in lame}
+    heard = (one.place for one in situation.usable if one.heard)
+    return frozenset(heard if len(ours) >= situation.wanted else ())
+
+
+def _taken(ranked: Sequence[Candidate], behind: frozenset[HostPort], situation: Situation) -> list[Candidate]:
     """The first address of each of the first `wanted` squids, in two failure domains if there are two.
 
     Servers since 2.0 (which tell kilometres) spread requesters over squids that are equally near, by
@@ -151,7 +159,7 @@ def _taken(ranked: Sequence[Candidate], lame: frozenset[HostPort], situation: Si
     for candidate in ranked:
         squids.setdefault(candidate.squid, candidate)
     pool: list[Candidate] = []
-    for group in _grouped(list(squids.values()), lame):
+    for group in _grouped(list(squids.values()), behind):
         unspread = any(member.distance is None or member.heard for member in group)
         pool += _shuffled(group, situation.node) if unspread else group
     taken = pool[: situation.wanted]

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from shoal_client import administrator, cms, frontier, node, outputs, printing, state
 from shoal_client.actions import Actions, ExitCode, worst
+from shoal_client.candidates import LISTEN_AGAIN_SECONDS
 from shoal_client.choice import Decision, Situation, decide
 from shoal_client.gather import Findings, Plan, gather
 from shoal_client.remarks import remarks
@@ -22,6 +23,7 @@ from shoal_client.settings import ClientSettings
 from shoal_client.state import Remembered
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Upstream
+from shoal_common.hosts import HostPort
 from shoal_common.probe import Target
 from shoal_common.proxylist import ProxyList
 
@@ -82,7 +84,7 @@ def _serve(
     where: Path | None,
 ) -> Run:
     now = time.time()
-    remembered = recall(where, service)
+    remembered = recall(where, service, lan=_lan_wait(settings, actions) > 0)
     findings = gather(plan(service, settings, actions, environ, remembered, now))
     situation = situation_of(findings, remembered, settings, now)
     decision = decide(situation)
@@ -147,9 +149,20 @@ def plan(
         server_deadline=settings.server_deadline,
         probe_deadline=settings.probe_deadline,
         grace=settings.grace,
-        lan_wait=0.0 if actions.skip_broadcast else settings.lan_wait,
+        lan_wait=_lan_wait(settings, actions),
         lan_port=settings.lan_port,
+        confirm=_to_confirm(remembered, now) if actions.configures else frozenset(),
     )
+
+
+def _lan_wait(settings: ClientSettings, actions: Actions) -> float:
+    return 0.0 if actions.skip_broadcast else settings.lan_wait
+
+
+def _to_confirm(remembered: Remembered | None, now: float) -> frozenset[HostPort]:
+    """The squids of the LAN in use that have not been heard for long."""
+    members = remembered.members if remembered else ()
+    return frozenset(one.place for one in members if one.heard and one.silent(now, LISTEN_AGAIN_SECONDS))
 
 
 def _frontier_servers(settings: ClientSettings, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -202,13 +215,14 @@ def _state_directory(settings: ClientSettings, actions: Actions, environ: Mappin
     return where
 
 
-def recall(where: Path | None, service: Upstream) -> Remembered | None:
-    """The last choice, None and a warning if it cannot be read."""
+def recall(where: Path | None, service: Upstream, *, lan: bool = True) -> Remembered | None:
+    """The last choice, without squids of the LAN unless `lan`; None and a warning if it cannot be read."""
     try:
-        return state.load(where, service) if where else None
+        found = state.load(where, service) if where else None
     except Unavailable as error:
         log.warning("%s", error)
         return None
+    return found if lan or found is None else found.without_lan()
 
 
 def _remember(where: Path, service: Upstream, remembered: Remembered) -> None:

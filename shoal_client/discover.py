@@ -16,6 +16,8 @@ from shoal_common.heartbeat import Upstream
 from shoal_common.hosts import HostPort, ipv4, port_number
 
 PREFIX = b"fna349fn"
+PERIOD_SECONDS = 65.0
+"""Whoever listens for so long hears every squid that announces itself: that is once a minute."""
 MAX_PACKET = 256
 MAX_HEARD = 8
 """A flood of announcements must not become a flood of tests."""

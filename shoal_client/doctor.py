@@ -59,8 +59,8 @@ def examine(settings: ClientSettings, environ: Mapping[str, str], now: float, ou
 
 
 def _would_set(settings: ClientSettings, environ: Mapping[str, str], now: float, out: TextIO) -> Result:
-    remembered = recall(settings.state_dir, Upstream.CVMFS)
-    findings = gather(plan(Upstream.CVMFS, settings, Actions(), environ, remembered, now))
+    remembered = recall(settings.state_dir, Upstream.CVMFS, lan=settings.lan_wait > 0)
+    findings = gather(plan(Upstream.CVMFS, settings, Actions(dry_run=True), environ, remembered, now))
     situation = situation_of(findings, remembered, settings, now)
     decision = decide(situation)
     for trouble in findings.troubles:

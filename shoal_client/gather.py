@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from shoal_client import directory, discover
-from shoal_client.candidates import Candidate, merge, missing
+from shoal_client.candidates import SILENT_SECONDS, Candidate, merge, missing
 from shoal_client.directory import Answer, Question
 from shoal_client.probing import probe_squid
 from shoal_common.errors import Unavailable
@@ -29,7 +29,10 @@ that has no squids yet, which is in a hurry; its next run completes the choice."
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to look for, where and how long; times in seconds, `now` since 1970."""
+    """What to look for, where and how long; times in seconds, `now` since 1970.
+
+    `confirm`: squids in use of the LAN that are listened for until they announce themselves again.
+    """
 
     servers: tuple[str, ...]
     service: Upstream
@@ -43,6 +46,7 @@ class Plan:
     grace: float = 0.15
     lan_wait: float = 2.0
     lan_port: int = 50000
+    confirm: frozenset[HostPort] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,13 @@ def gather(plan: Plan) -> Findings:
         stop.set()
 
 
+def _as_told(used: Candidate, state: str, *, full: bool, now: float) -> Candidate:
+    """A squid in use that neither a server's answer nor the LAN tells of now."""
+    if used.heard:
+        return replace(used, lapsed=used.silent(now, SILENT_SECONDS))
+    return missing(used, state, full=full, now=now)
+
+
 @dataclass(slots=True)
 class _Gathering:
     plan: Plan
@@ -87,13 +98,15 @@ class _Gathering:
     verdicts: dict[HostPort, Verdict] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     enough_since: float | None = None
+    confirm_until: float = 0.0
 
     def run(self) -> Findings:
         now = time.monotonic()
         server_until, lan_until = now + self.plan.server_deadline, now + self.plan.lan_wait
+        self.confirm_until = now + discover.PERIOD_SECONDS if self.plan.confirm else now
         self._start(self._ask)
-        if not self._listen(lan_until):
-            lan_until = now
+        if not self._listen(max(lan_until, self.confirm_until)):
+            self.confirm_until = lan_until = now
         self._test(self.plan.remembered)
         while True:
             now = time.monotonic()
@@ -119,6 +132,8 @@ class _Gathering:
         else:
             asking = asking or None in self.more.values()
             end = max(pending, server_until if asking else now, lan_until)
+        if self._to_confirm():
+            end = max(end, self.confirm_until)
         return end if end > now else None
 
     def _all_bad(self, now: float) -> bool:
@@ -136,7 +151,7 @@ class _Gathering:
             self.more[event.server] = event.answer
             self._test(self._listed())
         elif isinstance(event, Candidate):
-            self.heard.append(event)
+            self.heard.append(replace(event, announced=self.plan.now))
             self._test([event])
         else:
             place, verdict = event
@@ -171,6 +186,16 @@ class _Gathering:
         """Those that are in, in order of preference."""
         return [answer for answer in (self.answer, *self.more.values()) if answer]
 
+    def _to_confirm(self) -> bool:
+        """Whether to wait for an announcement: not if something in use is bad, which must not last, nor for
+        what stays anyway, since no server lists another.
+        """
+        listed = self._listed()
+        used = {candidate.place for candidate in self.plan.remembered} & self.verdicts.keys()
+        if not listed or any(not self.verdicts[place].good for place in used):
+            return False
+        return bool(self.plan.confirm - {candidate.place for candidate in (*self.heard, *listed)})
+
     def _listed(self) -> tuple[Candidate, ...]:
         listings = [answer.listing for answer in self._answers() if answer.listing]
         return tuple(one for listing in listings for one in self._question().candidates(listing))
@@ -180,7 +205,7 @@ class _Gathering:
         if listed and self.answer and self.answer.listing:
             full = len({one.squid for one in listed}) >= self.plan.wanted + SPARE
             state, now = self.answer.listing.state, self.plan.now
-            used = tuple(one if one.heard else missing(one, state, full=full, now=now) for one in used)
+            used = tuple(_as_told(one, state, full=full, now=now) for one in used)
         return merge(listed, self.heard, used, server_first=self.plan.server_first)
 
     def _findings(self) -> Findings:

@@ -41,7 +41,8 @@ def _remark(
     elif taken:
         reason = _taken(candidate, verdict.seconds, situation, decision)
     elif not candidate.usable:
-        reason = "good, but the server no longer lists it"
+        teller = "the LAN no longer announces it" if candidate.heard else "the server no longer lists it"
+        reason = f"good, but {teller}"
     elif any(member.squid == candidate.squid for member in decision.members):
         reason = "good, but another address of the same squid is used"
     elif candidate.place in slow:

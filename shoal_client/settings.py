@@ -124,7 +124,8 @@ class ClientSettings(Settings):
         2.0,
         number(0, 120, "seconds"),
         "How long to listen for squids that announce themselves on the LAN, as long as too few are good "
-        "without them. 0: do not listen. They announce themselves once a minute.",
+        "without them. They announce themselves once a minute; one in use is listened for once in half an "
+        "hour, for up to 65 s. 0: listen for none and use none, since nothing vouches for them.",
     )
     lan_port: int = setting(
         "general", 50000, whole(1, 65535), "The UDP port of these announcements; agents use 50000."

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,12 @@ class Remembered:
     def members(self) -> tuple[Candidate, ...]:
         """All squids in it."""
         return tuple(member for group in self.groups for member in group)
+
+    def without_lan(self) -> "Remembered | None":
+        """Without what the LAN announced; None if that was all."""
+        groups = (tuple(member for member in group if not member.heard) for group in self.groups)
+        left = tuple(group for group in groups if group)
+        return replace(self, groups=left) if left else None
 
 
 def directory(wanted: Path, environ: Mapping[str, str], *, create: bool) -> Path:
@@ -188,6 +194,7 @@ def _squid(member: Candidate) -> dict[str, object]:
         "distance": member.distance,
         "local": member.local,
         "heard": member.heard,
+        "announced": member.announced,
         "domain": member.domain,
         "unlisted": member.unlisted,
     }
@@ -213,6 +220,7 @@ def _member(entry: Any) -> Candidate:
         distance=None if distance is None else _finite(distance),
         local=entry["local"] is True,
         heard=entry["heard"] is True,
+        announced=float(entry.get("announced", 0.0)),
         domain=str(entry.get("domain", "")),
         unlisted=None if unlisted is None else float(unlisted),
     )

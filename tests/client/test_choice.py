@@ -313,6 +313,33 @@ def test_a_choice_of_too_many_is_cut_down() -> None:
     assert hosts(choose((at(1, 0), good()), (at(2, 10), good()), present=present, wanted=1)) == [[1]]
 
 
+HEARD = at(9, 0, Source.LAN, local=True, heard=True, domain="own site")
+
+
+def test_a_squid_of_the_lan_comes_first_where_the_server_lists_too_few_of_the_own_site() -> None:
+    ours, far = at(1, 0, local=True, domain="own site"), at(2, 100, domain="far")
+    assert hosts(choose((HEARD, good()), (ours, good()), (far, good()), wanted=1)) == [[1]]
+    assert hosts(choose((HEARD, good()), (ours, BAD), (far, good()), wanted=1)) == [[9]]
+    assert hosts(choose((HEARD, good()), (ours, good(2.0)), (far, good()), wanted=1)) == [[9]]
+    assert hosts(choose((HEARD, good()), (far, good()), (at(3, 120), good()), wanted=1)) == [[9]]
+
+
+def test_a_squid_of_the_lan_gives_way_when_the_server_has_long_listed_enough_of_the_own_site() -> None:
+    ours = [(at(n, 0, local=True, domain="own site"), good()) for n in (1, 2)]
+    tested = ((HEARD, good()), *ours)
+    decisions = runs((0, tested), (900, tested), present=((HEARD,), (at(1, 0, local=True),)), wanted=2)
+    assert sorted(hosts(decisions[0])) == [[1], [9]]
+    assert sorted(hosts(decisions[1])[0]) == [1, 2]
+
+
+def test_a_squid_of_the_lan_that_was_not_announced_for_long_is_left() -> None:
+    lapsed = replace(HEARD, source=Source.REMEMBERED, lapsed=True)
+    tested = ((lapsed, good()), (at(2, 300), good()))
+    assert hosts(choose(*tested, present=((lapsed,),), wanted=1)) == [[2]]
+    assert reason(lapsed, *tested, wanted=1) == "good, but the LAN no longer announces it"
+    assert choose(*tested, present=((lapsed,),), wanted=1, answered=False).kept
+
+
 def test_without_a_servers_answer_one_good_squid_of_the_present_choice_keeps_it() -> None:
     present = ((at(1, 0, Source.REMEMBERED),), (at(2, 0, Source.REMEMBERED),))
     lan = at(9, 0, Source.LAN, local=True, heard=True)

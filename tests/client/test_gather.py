@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shoal_client import choice
+from shoal_client import choice, discover
 from shoal_client.candidates import Candidate, Source
 from shoal_client.gather import Findings, Plan, gather
 from shoal_client.probing import probe_squid
@@ -271,13 +271,61 @@ def test_a_lan_port_in_use_costs_nothing_but_the_lan(directory: parts.Directory)
     assert any("cannot listen" in trouble for trouble in findings.troubles)
 
 
+HOURS_AGO = time.time() - 9000
+
+
+def of_the_lan(place: HostPort, announced: float = HOURS_AGO) -> Candidate:
+    return replace(remembered(place), heard=True, announced=announced)
+
+
+def test_a_squid_of_the_lan_in_use_is_listened_for_until_it_announces_itself(
+    directory: parts.Directory,
+) -> None:
+    port, keys = free_udp_port(), {"lan_wait": 0.1, "grace": 0.0, "wanted": 1}
+    with parts.squid() as listed, parts.squid() as lan, announcing(lan, port, after=0.5):
+        directory.list(listed)
+        confirm = frozenset({lan})
+        findings = find(directory, remembered=(of_the_lan(lan),), confirm=confirm, lan_port=port, **keys)
+    (found,) = [candidate for candidate in findings.candidates if candidate.place == lan]
+    assert found.source is Source.LAN
+    assert found.announced > HOURS_AGO
+
+
+def test_a_squid_of_the_lan_is_no_longer_usable_an_hour_after_its_last_announcement(
+    directory: parts.Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discover, "PERIOD_SECONDS", 0.2)
+    with parts.squid() as listed, parts.squid() as lan:
+        directory.list(listed)
+        for minutes, usable in ((59, True), (61, False), (-5, False)):
+            used = of_the_lan(lan, time.time() - 60 * minutes)
+            findings = find(directory, remembered=(used,), confirm=frozenset({lan}), wanted=1)
+            (found,) = [candidate for candidate in findings.candidates if candidate.place == lan]
+            assert found.usable is usable
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_no_announcement_is_waited_for_while_a_squid_in_use_is_bad_or_no_server_answers(
+    directory: parts.Directory, answers: bool
+) -> None:
+    with parts.squid() as listed, parts.squid() as lan:
+        directory.list(listed)
+        directory.status = 200 if answers else 500
+        used = (of_the_lan(lan), remembered(parts.closed() if answers else listed))
+        keys = {"lan_wait": 0.1, "lan_port": free_udp_port(), "wanted": 1}
+        began = time.monotonic()
+        find(directory, remembered=used, confirm=frozenset({lan}), **keys)
+    assert time.monotonic() - began < discover.PERIOD_SECONDS / 2
+
+
 @contextmanager
-def announcing(place: HostPort, port: int) -> Iterator[None]:
-    """Repeat the announcement of `place` until the block ends."""
+def announcing(place: HostPort, port: int, after: float = 0.0) -> Iterator[None]:
+    """Repeat the announcement of `place`, `after` so many seconds, until the block ends."""
     stop = Event()
 
     def repeat() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            stop.wait(after)
             while not stop.wait(0.02):
                 sock.sendto(f"fna349fn{place}".encode(), ("127.0.0.1", port))
 

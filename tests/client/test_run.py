@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from shoal_client import discover
 from shoal_client.actions import ExitCode
 from shoal_client.state import lock
 from shoal_common.listing import encode
@@ -198,8 +199,53 @@ def test_a_squid_heard_on_the_lan_is_used_when_no_server_answers(
         assert worker.value == f"http://{lan}"
         directory.status = 200
         directory.list(parts.closed())
-        assert worker.run(skip_broadcast=True) is ExitCode.UNCHANGED
+        assert worker.run() is ExitCode.UNCHANGED
     assert worker.value == f"http://{lan}"
+
+
+@pytest.mark.parametrize("switched_off", ["by a flag", "by a setting"])
+def test_a_squid_heard_in_an_earlier_run_is_not_used_when_the_lan_is_switched_off(
+    worker: Worker, directory: parts.Directory, switched_off: str
+) -> None:
+    worker.set(lan_wait=10.0, lan_port=free_udp_port(), squids=1)
+    with parts.squid() as one, parts.squid() as lan:
+        directory.status = 500
+        with announcing(lan, worker.settings.lan_port):
+            worker.run()
+        directory.status = 200
+        directory.list(one)
+        assert worker.run() is ExitCode.UNCHANGED
+        assert worker.value == f"http://{lan}"
+        if switched_off == "by a setting":
+            worker.set(lan_wait=0.0)
+        assert worker.run(skip_broadcast=switched_off == "by a flag") is ExitCode.CHANGED
+    assert worker.value == f"http://{one}"
+
+
+def test_a_squid_of_the_lan_is_used_while_it_announces_itself_and_left_an_hour_later(
+    worker: Worker, directory: parts.Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.set(lan_port=free_udp_port(), squids=1, grace=0.0)
+    start = time.time()
+
+    def run_after(minutes: int) -> ExitCode:
+        monkeypatch.setattr(time, "time", lambda: start + 60 * minutes)
+        return worker.run()
+
+    with parts.squid() as one, parts.squid() as lan:
+        directory.status = 500
+        worker.set(lan_wait=10.0)
+        with announcing(lan, worker.settings.lan_port):
+            worker.run()
+            worker.set(lan_wait=0.1)
+            directory.status = 200
+            directory.list(one, distance=300.0)
+            assert [run_after(minutes) for minutes in (31, 62, 93)] == [ExitCode.UNCHANGED] * 3
+        monkeypatch.setattr(discover, "PERIOD_SECONDS", 0.3)
+        assert run_after(150) is ExitCode.UNCHANGED
+        assert worker.value == f"http://{lan}"
+        assert run_after(154) is ExitCode.CHANGED
+    assert worker.value == f"http://{one}"
 
 
 def test_mounted_repositories_are_set_once(worker: Worker, directory: parts.Directory) -> None:

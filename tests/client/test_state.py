@@ -21,7 +21,11 @@ CHOICE = state.Remembered(
     1.7e9,
     (
         (Candidate(HostPort("192.0.2.1", 3128), Source.REMEMBERED, "a:3128", 12.5, local=True, heard=True),),
-        (Candidate(HostPort("192.0.2.2", 3128), Source.REMEMBERED, "b:3128", unlisted=1.6e9),),
+        (
+            Candidate(
+                HostPort("192.0.2.2", 3128), Source.REMEMBERED, "b:3128", unlisted=1.6e9, announced=1.5e9
+            ),
+        ),
     ),
 )
 PREFERRED = Preference(
