@@ -8,6 +8,7 @@ import http.client
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from shoal_agent.deadline import Connection
@@ -20,6 +21,8 @@ _MAX_ANSWER = 4096
 _EC2 = "/latest/meta-data"
 _GOOGLE = "/computeMetadata/v1/instance"
 _GOOGLE_HEADERS = {"Metadata-Flavor": "Google"}
+# It wants a token and gives none, or it was asked too often.
+_NOT_NOW = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +46,17 @@ class Metadata:
     def public_address(self) -> Found | None:
         """The floating or elastic IPv4 address of this VM, None if it has none.
 
-        Raises Unavailable when no metadata service answers here.
+        Raises Unavailable when no metadata service answers here, or it cannot tell now.
         """
-        google = f"{_GOOGLE}/network-interfaces/0/access-configs/0/external-ip"
-        for answer, cloud in ((self._ec2(f"{_EC2}/public-ipv4"), ""), (self._google(google), "Google's ")):
-            address = _address(answer)
-            if address is not None:
-                return Found(address, f"{cloud}metadata service at {self._base}")
-        return None
+        answer, cloud = self._ec2(f"{_EC2}/public-ipv4"), ""
+        if answer is None:
+            page = f"{_GOOGLE}/network-interfaces/0/access-configs/0/external-ip"
+            answer, cloud = self._google(page), "Google's "
+        address = _address(answer)
+        return Found(address, f"{cloud}metadata service at {self._base}") if address else None
 
     def can_be_preempted(self) -> bool:
-        """Whether this VM is of the kind that the cloud takes away with short notice.
-
-        Raises Unavailable when no metadata service answers here.
-        """
+        """Whether this VM is of the kind that the cloud takes away with short notice. Raises Unavailable."""
         if self._ec2(f"{_EC2}/instance-life-cycle") == "spot":
             return True
         return self._google(f"{_GOOGLE}/scheduling/preemptible") == "TRUE"
@@ -76,22 +76,30 @@ class Metadata:
     def _ec2(self, path: str) -> str | None:
         token = self._token or self._new_token()
         status, text = self._ask("GET", path, {"X-aws-ec2-metadata-token": token} if token else {})
-        if status == 401:  # the token has expired
+        if status == HTTPStatus.UNAUTHORIZED:  # the token has expired
             self._token = None
             token = self._new_token()
             status, text = self._ask("GET", path, {"X-aws-ec2-metadata-token": token} if token else {})
-        return text if status == 200 else None
+        return self._told(status, text)
 
     def _new_token(self) -> str | None:
         """A token; None where the service knows none (OpenStack)."""
         headers = {"X-aws-ec2-metadata-token-ttl-seconds": _TOKEN_SECONDS}
         status, text = self._ask("PUT", "/latest/api/token", headers)
-        self._token = text if status == 200 and text.isascii() and text.isprintable() and text else None
+        usable = status == HTTPStatus.OK and text.isascii() and text.isprintable()
+        self._token = text if usable and text else None
         return self._token
 
     def _google(self, path: str) -> str | None:
-        status, text = self._ask("GET", path, _GOOGLE_HEADERS)
-        return text if status == 200 else None
+        return self._told(*self._ask("GET", path, _GOOGLE_HEADERS))
+
+    def _told(self, status: int, text: str) -> str | None:
+        """What stands at a page; None if there is none. A cloud refuses the pages of another's dialect in
+        many ways, so only what says "not now" is no answer.
+        """
+        if status in _NOT_NOW or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Unavailable(f"the metadata service at {self._base} cannot tell now: it answers {status}")
+        return text if status == HTTPStatus.OK else None
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
         with closing(Connection(self._host, self._port, REQUEST_SECONDS)) as connection:

@@ -11,10 +11,14 @@ TOKEN = "a-token-of-imds-v2=="
 
 
 class Clouds:
-    """`pages` are what it serves to whom asks as he should; `tokens` makes it an EC2 that demands them."""
+    """`pages` are what it serves to whom asks as he should; `tokens` makes it an EC2 that demands them.
+
+    `refusals` are the statuses with which it answers whatever begins with a path.
+    """
 
     def __init__(self, *, tokens: bool = False) -> None:
         self.pages: dict[str, str] = {}
+        self.refusals: dict[str, int] = {}
         self.token = TOKEN if tokens else None
         self.asked: list[str] = []
         clouds = self
@@ -41,7 +45,7 @@ class Clouds:
                 self._answer(200, clouds.token) if clouds.token and wanted else self._answer(405, "")
 
             def _answer(self, status: int, text: str) -> None:
-                self.send_response(status)
+                self.send_response(clouds.refusal(self.path) or status)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text.encode())
@@ -52,6 +56,9 @@ class Clouds:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def refusal(self, path: str) -> int | None:
+        return next((status for start, status in self.refusals.items() if path.startswith(start)), None)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -4,12 +4,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from shoal_agent.host import Host
 from shoal_agent.metadata import Found, Metadata
-from shoal_agent.outside import Outside
+from shoal_agent.outside import Outside, pause_after
 from shoal_agent.stun import mapped_address, parse
 from shoal_common.errors import Unavailable
 from shoal_common.hosts import HostPort
@@ -68,6 +69,35 @@ def test_an_answer_that_is_no_address_is_none(clouds: Clouds, nonsense: str) -> 
     assert Metadata(clouds.url).public_address() is None
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+def test_a_cloud_may_refuse_the_pages_of_another_in_any_way(clouds: Clouds, status: int) -> None:
+    clouds.refusals["/latest"] = status
+    assert Metadata(clouds.url).public_address() is None
+    clouds.pages[f"{GOOGLE}/network-interfaces/0/access-configs/0/external-ip"] = "206.12.48.10"
+    assert Metadata(clouds.url).public_address() is not None
+
+
+def test_a_cloud_that_tells_of_no_floating_ip_is_not_asked_in_another_dialect(clouds: Clouds) -> None:
+    clouds.pages[f"{EC2}/public-ipv4"] = ""
+    clouds.refusals["/computeMetadata"] = 500
+    assert Metadata(clouds.url).public_address() is None
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_a_metadata_service_that_cannot_tell_now_has_not_said_no(clouds: Clouds, status: int) -> None:
+    clouds.refusals["/latest/meta-data"] = status
+    for question in (Metadata.public_address, Metadata.can_be_preempted, Metadata.preemption):
+        with pytest.raises(Unavailable, match=f"cannot tell now: it answers {status}"):
+            question(Metadata(clouds.url))
+
+
+def test_an_ec2_that_gives_no_token_has_not_said_no() -> None:
+    with Clouds(tokens=True) as ec2:
+        ec2.refusals["/latest/api/token"] = 503
+        with pytest.raises(Unavailable, match="cannot tell now"):
+            Metadata(ec2.url).public_address()
+
+
 def test_no_metadata_service_is_told() -> None:
     with pytest.raises(Unavailable, match="no metadata service answers"):
         Metadata(f"http://127.0.0.1:{free_port()}").public_address()
@@ -108,6 +138,27 @@ def test_a_notice_of_preemption_is_seen(clouds: Clouds, kind: str, page: str, no
 def test_an_ordinary_vm_is_not_taken_away(clouds: Clouds) -> None:
     clouds.pages[f"{EC2}/instance-life-cycle"] = "on-demand"
     assert not Metadata(clouds.url).can_be_preempted()
+
+
+def test_a_hiccup_at_the_first_question_hides_no_notice(
+    clouds: Clouds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_agent.outside.NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr("shoal_agent.outside.RETRY_SECONDS", 0.05)
+    clouds.pages |= {
+        f"{EC2}/instance-life-cycle": "spot",
+        f"{EC2}/spot/instance-action": '{"action": "stop"}',
+    }
+    clouds.refusals["/latest"] = 503
+    stop, draining = threading.Event(), threading.Event()
+    looking = Outside(Metadata(clouds.url), None, configured=True)
+    thread = threading.Thread(target=looking.run, args=(stop, lambda: BEHIND, draining), daemon=True)
+    thread.start()
+    wait_until(lambda: any("instance-life-cycle" in path for path in clouds.asked))
+    clouds.refusals.clear()
+    wait_until(draining.is_set)
+    stop.set()
+    thread.join()
 
 
 def test_a_notice_begins_the_draining(clouds: Clouds, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,17 +242,87 @@ def test_it_is_asked_again_when_an_address_changes_and_not_before_its_time(cloud
     assert asking.found.address == "206.12.48.11"
 
 
-def test_a_floating_ip_that_is_taken_away_is_forgotten_but_not_for_a_silence(
-    clouds: Clouds, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asking(clouds: Clouds, monkeypatch: pytest.MonkeyPatch) -> Outside:
+    """One that has found a floating IP and asks at each turn."""
     monkeypatch.setattr("shoal_agent.outside.AGAIN_SECONDS", 0.0)
-    asking = outside(clouds)
     clouds.pages[f"{EC2}/public-ipv4"] = "206.12.48.10"
-    asking.turn(BEHIND)
-    port, asking._metadata._port = asking._metadata._port, free_port()  # type: ignore[union-attr]
+    asking = outside(clouds)
     asking.turn(BEHIND)
     assert asking.found is not None
-    asking._metadata._port = port  # type: ignore[union-attr]
+    return asking
+
+
+def test_a_floating_ip_that_is_taken_away_is_forgotten_and_that_is_told(
+    clouds: Clouds, asking: Outside, caplog: pytest.LogCaptureFixture
+) -> None:
     del clouds.pages[f"{EC2}/public-ipv4"]
-    asking.turn(BEHIND)
+    for _ in range(3):
+        asking.turn(BEHIND)
     assert asking.found is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "the outside no longer sees this host as 206.12.48.10: nobody tells of such an address now"
+    ]
+
+
+def test_a_floating_ip_is_not_forgotten_for_a_silence(asking: Outside) -> None:
+    asking._metadata._port = free_port()  # type: ignore[union-attr]
+    asking.turn(BEHIND)
+    assert asking.found is not None
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_a_floating_ip_is_not_forgotten_for_a_hiccup(clouds: Clouds, asking: Outside, status: int) -> None:
+    clouds.refusals["/"] = status
+    asking.turn(BEHIND)
+    assert asking.found is not None
+
+
+def test_a_floating_ip_is_not_forgotten_when_ipv6_comes_while_nobody_can_tell(
+    clouds: Clouds, asking: Outside
+) -> None:
+    clouds.refusals["/"] = 503
+    asking.turn(replace(BEHIND, ipv6="2001:db8::7"))
+    assert asking.found is not None
+
+
+def test_a_floating_ip_of_an_address_that_is_gone_is_forgotten_and_that_is_told(
+    clouds: Clouds, asking: Outside, caplog: pytest.LogCaptureFixture
+) -> None:
+    clouds.refusals["/"] = 503
+    asking.turn(replace(BEHIND, private_ip="10.1.2.4"))
+    assert asking.found is None
+    assert "no longer sees this host as 206.12.48.10: the metadata service" in caplog.text
+
+
+def test_what_a_stun_server_sees_replaces_no_floating_ip_while_the_cloud_cannot_tell(clouds: Clouds) -> None:
+    clouds.pages[f"{EC2}/public-ipv4"] = "206.12.48.10"
+    with StunServer("198.51.100.9") as server:
+        asking = outside(clouds, HostPort("127.0.0.1", server.port))
+        asking.turn(BEHIND)
+        clouds.refusals["/"] = 503
+        asking.turn(replace(BEHIND, ipv6="2001:db8::7"))
+    assert asking.found is not None
+    assert asking.found.address == "206.12.48.10"
+
+
+def test_who_could_not_tell_is_asked_again_soon_and_then_ever_more_seldom(
+    clouds: Clouds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("shoal_agent.outside.time.monotonic", lambda: clock[0])
+    clouds.refusals["/"] = 503
+    asking, times = outside(clouds), []
+    for _ in range(700):
+        asked = len(clouds.asked)
+        asking.turn(BEHIND)
+        if len(clouds.asked) > asked:
+            times.append(clock[0] - 1000.0)
+        clock[0] += 1.0
+    assert times == [0.0, 10.0, 30.0, 70.0, 150.0, 310.0, 610.0]
+
+
+def test_once_the_cloud_has_told_it_is_asked_every_five_minutes() -> None:
+    assert pause_after(0) == 300.0
+    assert pause_after(1) == 10.0
+    assert pause_after(10_000) == 300.0
