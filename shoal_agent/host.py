@@ -20,6 +20,8 @@ HOSTS_FILE = Path("/etc/hosts")
 _INTERNAL = re.compile(
     r"lo|(docker|virbr|veth|br-[0-9a-f]{12}|cni|cali|flannel|lxc|lxdbr|podman|cilium|vnet|ifb|dummy).*"
 )
+# SPEED_UNKNOWN (linux/ethtool.h) is -1; kernels also print it as a number without sign, of 16 or 32 bits.
+_UNKNOWN_SPEEDS = (0xFFFF, 0xFFFFFFFF)
 # Addresses of root name servers. Connecting a UDP socket sends nothing: the kernel only looks up the route.
 _FAR_IPV4 = "198.41.0.4"
 _FAR_IPV6 = "2001:503:ba3e::2:30"
@@ -183,10 +185,12 @@ def _ipv6(address: str) -> str | None:
 def capacity(interface: str, sys_net: Path = SYS_NET) -> float | None:
     """What the interface can send, in kB/s: nine tenths of its nominal speed, as agents always counted.
 
-    None where it does not say: virtual ones report -1, or refuse to be read.
+    None where it does not say: virtual ones report -1, however the kernel prints it, or refuse to be read.
     """
     megabits = _number(sys_net / interface / "speed")
-    return megabits * 1000 * 0.9 / 8 if megabits and megabits > 0 else None
+    if megabits is None or megabits <= 0 or megabits in _UNKNOWN_SPEEDS:
+        return None
+    return megabits * 1000 * 0.9 / 8
 
 
 def bytes_sent(interface: str, sys_net: Path = SYS_NET) -> int | None:

@@ -285,14 +285,17 @@ class _Fields:
         raise InvalidHeartbeat(key, f"{_shown(value)} is not a port (1 to 65535)")
 
     def capacity(self, key: str) -> float | None:
-        """Strings come from configuration files; -112 comes from virtual interfaces that say speed -1."""
+        """Out of all bounds it is not known: -112 and 483183820687 come from interfaces that say speed -1 or
+        4294967295. Strings come from configuration files, a blank one too.
+        """
         value = self._message.get(key)
-        if value is None:
+        if value is None or value == "":
             return None
         if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,15}(\.[0-9]{0,9})?\s*", value):
             value = float(value)
-        number = _Fields({key: value}).number(key, most=MAX_RATE)
-        return number if number > 0 else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidHeartbeat(key, f"{_shown(value)} is not a number")
+        return float(value) if 0 < value <= MAX_RATE else None
 
     def choice(self, key: str, allowed: type[_Choice], default: _Choice) -> _Choice:
         if not self.has(key):

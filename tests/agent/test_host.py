@@ -110,7 +110,7 @@ def test_an_interface_of_1_gigabit_sends_112500_kb_a_second(tmp_path: Path) -> N
     assert capacity("eth0", tmp_path) == 112500.0
 
 
-@pytest.mark.parametrize("speed", ["-1\n", "0\n", "", "fast\n", None])
+@pytest.mark.parametrize("speed", ["-1\n", "65535\n", "4294967295\n", "0\n", "", "fast\n", None])
 def test_an_interface_that_does_not_say_its_speed_has_no_capacity(tmp_path: Path, speed: str | None) -> None:
     interface_files(tmp_path, "eth0", speed=speed)
     assert capacity("eth0", tmp_path) is None

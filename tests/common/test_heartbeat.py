@@ -165,9 +165,13 @@ def test_a_port_may_be_a_number_or_the_text_of_a_configuration_file(key: str, po
         ("0", None),
         (None, None),
         (..., None),
+        ("", None),
+        (483183820687, None),
+        ("483183820687", None),
+        (10**400, None),
     ],
 )
-def test_a_capacity_below_one_is_not_known(said: object, kept: float | None) -> None:
+def test_a_capacity_out_of_all_bounds_is_not_known(said: object, kept: float | None) -> None:
     assert decode(message(max_load=said)).max_load == kept
 
 
@@ -342,8 +346,8 @@ def test_metrics_that_are_not_known_are_not_sent() -> None:
     assert not set(METRIC_KEYS) & set(json.loads(decode(message()).encode()))
 
 
-@pytest.mark.parametrize("value", ["", "fast", "1e6", "0x10", "١٢", [1], {}, True, "1" * 400, 1e10, "9" * 12])
-def test_a_capacity_that_is_no_sensible_number_is_refused_by_name(value: object) -> None:
+@pytest.mark.parametrize("value", [" ", "fast", "1e6", "0x10", "١٢", [1], {}, True, "1" * 400])
+def test_a_capacity_that_is_no_number_is_refused_by_name(value: object) -> None:
     assert refusal(message(max_load=value)).field == "max_load"
 
 
@@ -363,7 +367,7 @@ def test_numbers_that_json_does_not_know_are_refused(key: str, number: bytes) ->
 
 
 @pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"1" + b"0" * 400])
-@pytest.mark.parametrize("key", ["load", "timestamp", "max_load"])
+@pytest.mark.parametrize("key", ["load", "timestamp"])
 def test_numbers_beyond_all_measure_are_refused_by_name(key: str, number: bytes) -> None:
     assert refusal(message(**{key: "@"}).replace(b'"@"', number)).field == key
 
