@@ -137,8 +137,9 @@ class Heartbeat:
 def decode(body: bytes) -> Heartbeat:
     """Read a heartbeat of any generation; unknown keys are ignored.
 
-    An address that no outsider can reach counts as private, under whatever key it came. Raises
-    InvalidHeartbeat naming the field. A wrong clock is no reason to refuse.
+    An address that no outsider can reach counts as private, under whatever key it came; an empty or
+    unspecified one is not there. Raises InvalidHeartbeat naming the field. A wrong clock is no reason to
+    refuse.
     """
     fields = _Fields(_object(body))
     public, glued_public = fields.address("public_ip")
@@ -203,6 +204,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
+_UNSPECIFIED = "0.0.0.0"  # noqa: S104 - compared, not bound
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -255,18 +257,19 @@ class _Fields:
             raise InvalidHeartbeat(key, f"{_shown(value)} is no host name") from None
 
     def address(self, key: str) -> tuple[str | None, int | None]:
-        """An IPv4 address and the port that agents before 0.6 glued to it."""
-        if not self.has(key):
+        """An IPv4 address and the port that agents before 0.6 glued to it; neither if it is left blank."""
+        if not self.has(key) or self._message[key] == "":
             return None, None
         address, colon, port = self.text(key).partition(":")
         try:
-            return ipv4(address), port_number(port) if colon else None
+            number = port_number(port) if colon else None
+            return None if address == _UNSPECIFIED else ipv4(address), number
         except ValueError:
             problem = f"{_shown(self._message[key])} is not an IPv4 address (an IPv6 one goes into ipv6)"
             raise InvalidHeartbeat(key, problem) from None
 
     def ipv6(self, key: str) -> str | None:
-        if not self.has(key):
+        if not self.has(key) or self._message[key] in ("", "::"):
             return None
         try:
             return ipv6(self.text(key))

@@ -6,7 +6,9 @@ A bad message costs one log line and one counter, never its neighbours and never
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any, Protocol
 
 from shoal_common.errors import InvalidHeartbeat, Unavailable
 from shoal_common.heartbeat import Heartbeat
@@ -17,6 +19,10 @@ from shoal_server.registry import Registry
 from shoal_server.squid import is_hosts_own
 
 LOG_LINES_A_MINUTE = 20
+LEFT_OUT_LINES_A_MINUTE = 1
+"""An agent says the same useless address twice a minute for years."""
+_ADDRESSES = ("public_ip", "external_ip", "private_ip", "ipv6")
+_said: Callable[[Heartbeat], tuple[str | None, ...]] = attrgetter(*_ADDRESSES)
 
 
 class Intake(Protocol):
@@ -41,8 +47,8 @@ class Reception:
 
     `placed` tells whether the operator's location table holds an address: a loopback or link-local
     address would send every worker, and our own verifier, to a service of its own machine, so it is
-    believed only where the operator has written it down (a test bed, a demonstration). `peers` finds the
-    squids that a squid is held against.
+    believed only where the operator has written it down (a test bed, a demonstration), and else left out:
+    a squid that has a better one must not go with it. `peers` finds the squids that a squid is held against.
     """
 
     def __init__(self, registry: Registry, placed: Callable[[str], bool], peers: FindPeers = alone) -> None:
@@ -52,6 +58,7 @@ class Reception:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._complaints = Complaints(LOG_LINES_A_MINUTE)
+        self._left_out = Complaints(LEFT_OUT_LINES_A_MINUTE)
         self.failed_at: float | None = None
 
     def stores(self, answered: float) -> bool:
@@ -90,16 +97,25 @@ class Reception:
 
     def _admitted(self, body: bytes) -> Heartbeat:
         beat = read(body)
-        for field, address in (
-            ("public_ip", beat.public_ip),
-            ("external_ip", beat.external_ip),
-            ("private_ip", beat.private_ip),
-            ("ipv6", beat.ipv6),
-        ):
-            if address and is_hosts_own(address) and not self._placed(address):
-                problem = f"{address} means another machine to each reader; the location table may allow it"
-                raise InvalidHeartbeat(field, problem)
-        return beat
+        useless = [
+            field for field, address in zip(_ADDRESSES, _said(beat), strict=True) if self._is_useless(address)
+        ]
+        return self._without(beat, useless) if useless else beat
+
+    def _without(self, beat: Heartbeat, useless: Sequence[str]) -> Heartbeat:
+        nothing: dict[str, Any] = dict.fromkeys(useless)
+        rest = replace(beat, **nothing)
+        field = useless[0]
+        problem = (
+            f"{getattr(beat, field)} means another machine to each reader; the location table may allow it"
+        )
+        if not any(_said(rest)):
+            raise InvalidHeartbeat(field, problem)
+        self._left_out.make("heartbeat of %s goes without its %s: %s", beat.hostname, field, problem)
+        return rest
+
+    def _is_useless(self, address: str | None) -> bool:
+        return address is not None and is_hosts_own(address) and not self._placed(address)
 
     def _tally(self, accepted: int, refusals: Sequence[InvalidHeartbeat]) -> None:
         with self._lock:

@@ -248,7 +248,6 @@ HOSTILE = [
     "é",
     "-rf",
     ".a",
-    "",
     " ",
     "a" * 300,
 ]
@@ -262,6 +261,27 @@ def test_text_that_a_shell_or_a_browser_would_read_is_refused_by_name(key: str, 
     assert refusal(message(**{key: text})).field == key
 
 
+@pytest.mark.parametrize("key", ["uuid", "hostname", "cache_type", "upstream"])
+def test_a_name_that_is_empty_is_refused(key: str) -> None:
+    assert refusal(message(**{key: ""})).field == key
+
+
+@pytest.mark.parametrize("blank", ["", "0.0.0.0", "0.0.0.0:3128"])
+@pytest.mark.parametrize("key", ["public_ip", "private_ip", "external_ip"])
+def test_an_address_that_is_left_blank_is_not_there(key: str, blank: str) -> None:
+    assert decode(message(**{key: blank})) == decode(message(**{key: ...}))
+
+
+@pytest.mark.parametrize("blank", ["", "::"])
+def test_an_ipv6_address_that_is_left_blank_is_not_there(blank: str) -> None:
+    assert decode(message(ipv6=blank)) == decode(message())
+
+
+def test_a_message_with_blank_addresses_alone_is_refused() -> None:
+    body = message(public_ip="0.0.0.0", private_ip="", external_ip="0.0.0.0:3128", ipv6="::")
+    assert "one is needed" in refusal(body).problem
+
+
 @pytest.mark.parametrize(
     "tail", ["; reboot", "$(id)", "\n", " ", ":", ":0", ":65536", ":3128:1", ":http", ":٣", ":-1"]
 )
@@ -272,7 +292,6 @@ def test_nothing_but_a_port_may_follow_an_address(tail: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "0.0.0.0",
         "255.255.255.255",
         "224.0.0.1",
         "10.1.2",
@@ -289,7 +308,7 @@ def test_an_address_that_no_squid_can_have_is_refused_by_name(address: object) -
 
 
 @pytest.mark.parametrize(
-    "address", ["fe80::1", "fe80::1%eth0", "2001:db8::1%1", "::", "ff02::1", "::ffff:10.0.0.1", "x"]
+    "address", ["fe80::1", "fe80::1%eth0", "2001:db8::1%1", "ff02::1", "::ffff:10.0.0.1", "x"]
 )
 def test_an_ipv6_address_that_means_nothing_elsewhere_is_refused(address: str) -> None:
     assert refusal(message(ipv6=address)).field == "ipv6"

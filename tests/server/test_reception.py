@@ -95,19 +95,55 @@ def test_heartbeats_that_stay_away_after_a_batch_was_lost_are_no_reason_to_hold_
     assert reception.stores(store.now() + 0.2)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254"])
+USELESS = ["127.0.0.1", "169.254.3.4"]
+NOWHERE: dict[str, str | None] = {"public_ip": None, "private_ip": None, "external_ip": None, "ipv6": None}
+
+
+@pytest.mark.parametrize("address", USELESS)
 @pytest.mark.parametrize("field", ["public_ip", "external_ip", "private_ip"])
-def test_an_address_that_is_every_workers_own_is_refused(
+def test_a_squid_whose_only_address_is_every_workers_own_is_refused(
     reception: Reception, store: FlakyStore, field: str, address: str
 ) -> None:
-    reception.take([beat(**{"public_ip": "192.0.2.1", field: address}).encode()])
+    reception.take([beat(**NOWHERE | {field: address}).encode()])
     assert store.squids() == []
     assert reception.counts == {"accepted": 0, field: 1}
 
 
-def test_the_loopback_address_of_ipv6_is_refused(reception: Reception, store: FlakyStore) -> None:
-    reception.take([beat(ipv6="::1").encode()])
+def test_a_squid_with_several_addresses_of_which_none_is_useful_is_refused(
+    reception: Reception, store: FlakyStore
+) -> None:
+    reception.take([beat(public_ip="169.254.3.4", private_ip="127.0.0.1", ipv6="::1").encode()])
     assert store.squids() == []
+    assert reception.counts == {"accepted": 0, "public_ip": 1}
+
+
+@pytest.mark.parametrize("address", USELESS)
+@pytest.mark.parametrize("field", ["public_ip", "external_ip", "private_ip"])
+@pytest.mark.parametrize(
+    "good", [{"public_ip": "206.12.48.10"}, {"external_ip": "206.12.48.10"}, {"private_ip": "10.0.0.1"}]
+)
+def test_a_good_address_is_heard_without_the_useless_one_beside_it(
+    reception: Reception, store: FlakyStore, field: str, address: str, good: dict[str, str]
+) -> None:
+    reception.take([beat(**NOWHERE | {field: address} | good).encode()])
+    assert [squid.beat for squid in store.squids()] == [beat(**NOWHERE | good)]
+    assert reception.counts == {"accepted": 1}
+
+
+def test_the_loopback_address_of_ipv6_goes_and_the_squid_stays(
+    reception: Reception, store: FlakyStore
+) -> None:
+    reception.take([beat(ipv6="::1").encode()])
+    assert [squid.beat for squid in store.squids()] == [beat()]
+
+
+def test_an_address_that_was_left_out_is_told_once_in_a_while(
+    reception: Reception, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(50):
+        reception.take([beat(private_ip="169.254.3.4").encode()])
+    assert len(caplog.records) == 1
+    assert "sq1.example.org goes without its private_ip: 169.254.3.4 means another machine" in caplog.text
 
 
 def test_a_loopback_address_in_the_location_table_is_believed(
