@@ -73,13 +73,18 @@ def log_to_stderr(level: LogLevel) -> None:
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; the handler does nothing else."""
+    """An event that SIGTERM, SIGINT and SIGHUP set; the handler does nothing else.
+
+    Whatever may change while a program runs is followed without a signal, so who sends SIGHUP has closed
+    the terminal, or wants other settings: whoever supervises the program starts it with those.
+    """
     stop = threading.Event()
 
     def handle(*_: object) -> None:
         if not stop.is_set():  # a second set could meet the lock of the wait that the first one ended
             stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # see nohup(1)
+            signal.signal(number, handle)
     return stop

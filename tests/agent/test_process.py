@@ -162,7 +162,7 @@ def test_a_password_is_never_written(arguments: Arguments) -> None:
     assert "geheim" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_in_2_seconds_with_a_goodbye(
     number: signal.Signals, rabbit_vhost: str, arguments: Arguments, start: Callable[[list[str]], Program]
 ) -> None:

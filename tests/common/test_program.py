@@ -89,7 +89,7 @@ def test_log_lines_go_to_stderr_once_and_from_the_level_asked_for() -> None:
     assert line.endswith("WARNING shoal: a warning")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_stop_sets_the_event_and_ends_nothing_else(number: signal.Signals) -> None:
     ended = run(
         "import os; from shoal_common.program import stop_on_signals\n"
@@ -97,3 +97,12 @@ def test_a_signal_to_stop_sets_the_event_and_ends_nothing_else(number: signal.Si
         "assert stop.wait(30); print('in good order')\n"
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "in good order\n", "")
+
+
+def test_who_was_told_by_nohup_to_outlive_its_terminal_does() -> None:
+    ended = run(
+        "import os, signal; from shoal_common.program import stop_on_signals\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN); stop = stop_on_signals()\n"
+        "os.kill(os.getpid(), signal.SIGHUP); print(stop.wait(0.1))\n"
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "False\n", "")

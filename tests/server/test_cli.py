@@ -29,7 +29,7 @@ from tests.server.process import MODULE, ServerProcess, amqp_url, publish, run
 from tests.testbed.fetch import fetch
 
 ENDS_WITHIN = 2.0
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 SAVES_WITHIN = 12.0
 """The memory store is saved every ten seconds."""
 Start = Callable[..., ServerProcess]
