@@ -1,6 +1,7 @@
 """The agent's settings; nothing but the broker's name has to be set."""
 
 import ipaddress
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ STRATUM_ONES = (
     "http://cvmfs-s1bnl.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
     "http://cvmfs-s1fnal.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
 )
+LONGEST_INTERVAL = 60
+"""Seconds. Whatever a squid announces, servers doubt it after 90 s of silence, and give it up after 175 s."""
+_INTERVAL = "general.interval"
 _HOST = kinds.Kind(host_text, "a host name")
 _IPV4 = kinds.Kind(ipv4, "an IPv4 address")
 _IPV6 = kinds.Kind(ipv6, "an IPv6 address that others can reach")
@@ -77,7 +81,7 @@ class AgentSettings(Settings):
     interval: float = setting(
         "general",
         30.0,
-        kinds.number(0.2, 3600, "seconds"),
+        kinds.number(0.2, LONGEST_INTERVAL, "seconds"),
         "Time between two heartbeats. Servers take a squid for gone when they hear nothing for 180 s.",
     )
     external_ip: str | None = setting(
@@ -277,5 +281,10 @@ class AgentSettings(Settings):
 
     @classmethod
     def compose(cls, values: Values) -> tuple[Values, list[str]]:
-        """Join the broker's keys of older files into one URL."""
-        return compose_broker_url(values)
+        """Join the broker's keys of older files into one URL, and shorten the interval that some have."""
+        values, warnings = compose_broker_url(values)
+        said = values.get(_INTERVAL, "")
+        if not re.fullmatch(r"[0-9]{1,15}", said) or int(said) <= LONGEST_INTERVAL:
+            return values, warnings
+        told = f"[general] interval: {said} s is too long for the servers, {LONGEST_INTERVAL} s are used"
+        return values | {_INTERVAL: str(LONGEST_INTERVAL)}, [*warnings, told]

@@ -80,6 +80,31 @@ def test_the_file_of_the_newest_old_agent_says_cache_port(tmp_path: Path) -> Non
     assert read("[general]\ncache_port = 6081\n", tmp_path).settings.cache_port == 6081
 
 
+@pytest.mark.parametrize("interval", [61, 300, 86400])
+def test_an_interval_of_an_old_file_that_servers_cannot_wait_for_is_shortened_and_told(
+    interval: int, tmp_path: Path
+) -> None:
+    loaded = read(f"[general]\ninterval = {interval}\n", tmp_path)
+    assert loaded.settings.interval == 60
+    assert len(loaded.warnings) == 1
+    assert (
+        f"[general] interval: {interval} s is too long for the servers, 60 s are used" in loaded.warnings[0]
+    )
+
+
+@pytest.mark.parametrize("interval", [1, 30, 60])
+def test_an_interval_that_servers_can_wait_for_is_kept(interval: int, tmp_path: Path) -> None:
+    loaded = read(f"[general]\ninterval = {interval}\n", tmp_path)
+    assert (loaded.settings.interval, loaded.warnings) == (interval, ())
+
+
+def test_an_interval_that_somebody_sets_anew_is_refused_with_the_range_when_servers_cannot_wait_for_it() -> (
+    None
+):
+    with pytest.raises(SettingsError, match=r"--interval: '61' .* seconds from 0\.2 to 60"):
+        load(AgentSettings, flags={"interval": "61"}, environ={}, path=None, usual=())
+
+
 def test_the_sample_file_holds_the_defaults(tmp_path: Path) -> None:
     defaults = load(AgentSettings, flags={}, environ={}, path=None, usual=()).settings
     assert read(sample(AgentSettings, "The agent."), tmp_path).settings == defaults
