@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from shoal_agent.deadline import Connection
+from shoal_common.deadline import Connection
 from shoal_common.hosts import HostPort
 
 _MAX_REPORT = 256 * 1024

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from shoal_agent.deadline import Connection
+from shoal_common.deadline import Connection
 from shoal_common.errors import Unavailable
 from shoal_common.hosts import ipv4
 

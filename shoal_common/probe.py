@@ -8,15 +8,16 @@ answer 200 too. `judge` is pure; `probe` does the I/O within one deadline (name 
 import base64
 import http.client
 import re
-import socket
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 from urllib.parse import urlsplit
 
+from shoal_common.deadline import Connection
 from shoal_common.errors import Unavailable
 from shoal_common.hosts import HostPort
 from shoal_common.version import VERSION
@@ -157,7 +158,7 @@ def probe(proxy: HostPort | None, target: Target, *, timeout: float, fresh: bool
     """
     start = time.monotonic()
     try:
-        reply = _fetch(proxy, target, start + timeout, fresh=fresh)
+        reply = _fetch(proxy, target, timeout, fresh=fresh)
     except (OSError, UnicodeError) as error:
         return Verdict(Outcome.UNREACHABLE, _why(error, proxy, timeout), time.monotonic() - start)
     except (http.client.HTTPException, Unavailable) as error:
@@ -186,7 +187,7 @@ def _why(error: Exception, proxy: HostPort | None, timeout: float) -> str:
     return f"{place}: {ascii(str(error) or type(error).__name__)[1:-1]}"[:200]
 
 
-def _fetch(proxy: HostPort | None, target: Target, deadline: float, *, fresh: bool) -> Reply:
+def _fetch(proxy: HostPort | None, target: Target, timeout: float, *, fresh: bool) -> Reply:
     parts = urlsplit(target.url)
     origin = HostPort(parts.hostname or "", parts.port or 80)
     place = proxy or origin
@@ -195,9 +196,7 @@ def _fetch(proxy: HostPort | None, target: Target, deadline: float, *, fresh: bo
         headers["X-Frontier-Id"] = f"shoal {VERSION}"
     if fresh:
         headers["Cache-Control"] = "max-age=0"
-    connection = http.client.HTTPConnection(place.host, place.port)
-    with _connect(place, deadline) as sock:
-        connection.sock = sock
+    with closing(Connection(place.host, place.port, timeout)) as connection:
         path = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
         connection.request("GET", target.url if proxy else path, headers=headers)
         with connection.getresponse() as answer:
@@ -207,42 +206,3 @@ def _fetch(proxy: HostPort | None, target: Target, deadline: float, *, fresh: bo
             if answer.length:  # http.client lets a cut off body pass when asked for at most so many bytes
                 raise Unavailable(f"hung up {answer.length} bytes before the end of the object")
             return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
-
-
-class _DeadlineSocket(socket.socket):
-    """A socket whose reads all end at one deadline: a peer that drips a byte a second gains nothing."""
-
-    deadline: float = 0.0
-
-    def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:  # type: ignore[override]
-        self.settimeout(_left(self.deadline))
-        return super().recv_into(buffer, nbytes, flags)
-
-
-def _connect(place: HostPort, deadline: float) -> _DeadlineSocket:
-    error: OSError = OSError(f"{place.host} has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        place.host, place.port, type=socket.SOCK_STREAM
-    ):
-        try:
-            sock = _DeadlineSocket(family, kind, protocol)
-        except OSError as failure:  # an IPv6 address where the kernel has no IPv6
-            error = failure
-            continue
-        sock.deadline = deadline
-        try:
-            sock.settimeout(_left(deadline))
-            sock.connect(address)
-        except OSError as failure:
-            sock.close()
-            error = failure
-        else:
-            return sock
-    raise error
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left

@@ -14,14 +14,10 @@ class Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect directly; no proxy is asked, whatever the environment says."""
-        plain = socket.create_connection((self.host, self.port), _left(self._deadline))
-        timed = _TimedSocket(fileno=plain.detach())
-        timed.deadline = self._deadline
-        timed.settimeout(_left(self._deadline))
-        self.sock = timed
+        self.sock = _connect(self.host, self.port, self._deadline)
 
 
-class _TimedSocket(socket.socket):
+class _DeadlineSocket(socket.socket):
     """A socket whose reads all end at one time."""
 
     deadline: float = 0.0
@@ -29,6 +25,27 @@ class _TimedSocket(socket.socket):
     def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:  # type: ignore[override]
         self.settimeout(_left(self.deadline))
         return super().recv_into(buffer, nbytes, flags)
+
+
+def _connect(host: str, port: int, deadline: float) -> _DeadlineSocket:
+    """To the first of the host's addresses that takes us; all of them together have until the deadline."""
+    error: OSError = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            sock = _DeadlineSocket(family, kind, protocol)
+        except OSError as failure:  # an IPv6 address where the kernel has no IPv6
+            error = failure
+            continue
+        sock.deadline = deadline
+        try:
+            sock.settimeout(_left(deadline))
+            sock.connect(address)
+        except OSError as failure:
+            sock.close()
+            error = failure
+        else:
+            return sock
+    raise error
 
 
 def _left(deadline: float) -> float:
