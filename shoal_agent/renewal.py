@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shoal_common.amqp import Broker
 from shoal_common.errors import SettingsError
+from shoal_common.stamp import stamp
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +21,13 @@ class Renewal:
         self._broker = broker
         self._file = file
         self._read = read
-        self._stamp = _stamp(file)
+        self._seen = stamp(file) if file else None
 
     def __call__(self) -> Broker:
         """The broker to connect to now."""
-        stamp = _stamp(self._file)
-        if stamp is not None and stamp != self._stamp:
-            self._stamp = stamp
+        seen = stamp(self._file) if self._file else None
+        if seen is not None and seen != self._seen:
+            self._seen = seen
             self._renew()
         return self._broker
 
@@ -39,12 +40,3 @@ class Renewal:
         if broker != self._broker:
             log.info("%s was changed: the broker is now the one that it names", self._file)
             self._broker = broker
-
-
-def _stamp(file: Path | None) -> tuple[int, ...] | None:
-    """What changes with the file; None while there is none."""
-    try:
-        status = file.stat() if file else None
-    except OSError:
-        return None
-    return (status.st_ino, status.st_size, status.st_mtime_ns) if status else None

@@ -15,6 +15,7 @@ import pika
 from shoal_common.errors import SettingsError
 from shoal_common.hosts import HostPort, redacted
 from shoal_common.settings import Values
+from shoal_common.stamp import stamp
 from shoal_common.version import VERSION
 
 EXCHANGE_TYPE = "topic"
@@ -158,17 +159,8 @@ def _show(context: ssl.SSLContext, tls: Tls) -> None:
         context.load_cert_chain(tls.cert_file, tls.key_file, no_password)
 
 
-def _stamps(tls: Tls) -> tuple[tuple[int, ...], ...]:
-    """What changes when a file is replaced or written anew; nothing of a file that is not there."""
-    return tuple(_stamp(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
-
-
-def _stamp(file: Path) -> tuple[int, ...]:
-    try:
-        status = file.stat()
-    except OSError:
-        return ()
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def _stamps(tls: Tls) -> tuple[tuple[int, ...] | None, ...]:
+    return tuple(stamp(file) for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
 
 
 def _unusable(tls: Tls, error: Exception) -> SettingsError:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from shoal_common.errors import SettingsError
+from shoal_common.stamp import stamp
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +20,12 @@ class Followed(Generic[T]):
         """Raises SettingsError when the file cannot be used now."""
         self.path = path
         self._read = read
-        self._seen = _signature(path)
+        self._seen = stamp(path)
         self.value = read(path)
 
     def follow(self) -> bool:
         """Read the file again if it was replaced; whether there is a new value."""
-        seen = _signature(self.path)
+        seen = stamp(self.path)
         if seen == self._seen:
             return False
         self._seen = seen
@@ -36,11 +37,3 @@ class Followed(Generic[T]):
             return False
         log.info("%s was read again", self.path)
         return True
-
-
-def _signature(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
