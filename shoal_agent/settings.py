@@ -13,15 +13,10 @@ from shoal_common import kinds
 from shoal_common.amqp import compose_broker_url
 from shoal_common.heartbeat import MAX_RATE, CacheType, Upstream
 from shoal_common.hosts import HostPort, host_text, ipv4, ipv6
+from shoal_common.origins import STRATUM_ONES
 from shoal_common.program import LogLevel
 from shoal_common.settings import Settings, Values, setting
 
-STRATUM_ONES = (
-    "http://cvmfs-stratum-one.cern.ch/cvmfs/atlas.cern.ch/.cvmfspublished",
-    "http://cernvmfs.gridpp.rl.ac.uk/cvmfs/atlas.cern.ch/.cvmfspublished",
-    "http://cvmfs-s1bnl.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
-    "http://cvmfs-s1fnal.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
-)
 LONGEST_INTERVAL = 60
 """Seconds. Whatever a squid announces, servers doubt it after 90 s of silence, and give it up after 175 s."""
 _INTERVAL = "general.interval"

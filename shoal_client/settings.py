@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from shoal_common.errors import InvalidProxyList
 from shoal_common.hosts import is_host_name
 from shoal_common.kinds import Kind, number, one_of, optional, several, text, url, whole, yes_no
+from shoal_common.origins import STRATUM_ONES
 from shoal_common.program import LogLevel
 from shoal_common.proxylist import ProxyList
 from shoal_common.settings import Settings, setting
@@ -178,12 +179,7 @@ class ClientSettings(Settings):
     )
     probe_urls: tuple[str, ...] = setting(
         "cvmfs",
-        (
-            "http://cvmfs-stratum-one.cern.ch/cvmfs/atlas.cern.ch/.cvmfspublished",
-            "http://cernvmfs.gridpp.rl.ac.uk/cvmfs/atlas.cern.ch/.cvmfspublished",
-            "http://cvmfs-s1bnl.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
-            "http://cvmfs-s1fnal.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
-        ),
+        STRATUM_ONES,
         several(_reachable(url("http"))),
         "A squid is good if it serves one of these, each a repository's .cvmfspublished or .cvmfswhitelist.",
     )

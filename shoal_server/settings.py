@@ -8,16 +8,11 @@ from typing import ClassVar
 from shoal_common import kinds
 from shoal_common.amqp import compose_broker_url
 from shoal_common.hosts import HostPort
+from shoal_common.origins import STRATUM_ONES
 from shoal_common.program import LogLevel
 from shoal_common.settings import Settings, Values, setting
 from shoal_server.classic import RankBy
 
-STRATUM_ONES = (
-    "http://cvmfs-stratum-one.cern.ch/cvmfs/atlas.cern.ch/.cvmfspublished",
-    "http://cernvmfs.gridpp.rl.ac.uk/cvmfs/atlas.cern.ch/.cvmfspublished",
-    "http://cvmfs-s1bnl.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
-    "http://cvmfs-s1fnal.opensciencegrid.org/cvmfs/atlas.cern.ch/.cvmfspublished",
-)
 REDIS_SCHEMES = tuple(f"{base}{how}" for base in ("redis", "rediss") for how in ("", "+sentinel", "+cluster"))
 _NO_FILE = kinds.optional(kinds.path(), "none")
 

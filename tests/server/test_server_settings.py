@@ -9,10 +9,11 @@ import pytest
 
 from shoal_common.errors import SettingsError
 from shoal_common.hosts import HostPort
+from shoal_common.origins import STRATUM_ONES
 from shoal_common.program import LogLevel, command_line
 from shoal_common.settings import Loaded, Option, load
 from shoal_server.build import Role, build
-from shoal_server.settings import STRATUM_ONES, ServerSettings
+from shoal_server.settings import ServerSettings
 
 RELEASED = """\
 [general]
