@@ -66,7 +66,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Addresses:
     """The addresses under which others reach the cache."""
 
     public_ip: str | None
@@ -75,7 +75,7 @@ class Reach:
     ipv6: str | None
 
 
-def reach(terms: Terms, host: Host, cache: Cache) -> Reach:
+def addresses(terms: Terms, host: Host, cache: Cache) -> Addresses:
     """Of the host's addresses those at which the cache listens.
 
     What the operator configured as external address wins: then no other public one is told, which
@@ -88,7 +88,7 @@ def reach(terms: Terms, host: Host, cache: Cache) -> Reach:
     )
     external = configured or (None if public or cache.loopback_only else host.external_ip)
     if public or private or six or external:
-        return Reach(public, private, external, six)
+        return Addresses(public, private, external, six)
     if not (host.public_ip or host.private_ip or host.ipv6 or host.external_ip):
         raise Unavailable("this host has no address yet that a worker could reach")
     raise Unavailable(
@@ -109,7 +109,7 @@ def compose(
     state: AgentState = AgentState.UP,
 ) -> Heartbeat:
     """The heartbeat of `now` (seconds since 1970). Raises Unavailable while nobody could reach the cache."""
-    told = reach(terms, host, cache)
+    told = addresses(terms, host, cache)
     return Heartbeat(
         uuid=uuid,
         hostname=host.hostname,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shoal_agent.announce import announcement, places
-from shoal_agent.beat import reach
+from shoal_agent.beat import addresses
 from shoal_agent.cache import Cache
 from shoal_agent.counters import Access, Counters, Reading, with_present_figures
 from shoal_agent.detect import hidden, left_out
@@ -142,11 +142,11 @@ def _external(host: Host, parts: Parts) -> Line:
 
 def _reach(cache: Cache, host: Host, parts: Parts, whose: str) -> Line:
     try:
-        told = reach(terms(parts.settings), host, cache)
+        told = addresses(terms(parts.settings), host, cache)
     except Unavailable as error:
         return Line(f"announced as{whose}", "nothing", str(error), good=False)
-    addresses = (told.public_ip, told.external_ip, told.private_ip, told.ipv6)
-    shown = ", ".join(str(HostPort(address, cache.place.port)) for address in addresses if address)
+    those = (told.public_ip, told.external_ip, told.private_ip, told.ipv6)
+    shown = ", ".join(str(HostPort(address, cache.place.port)) for address in those if address)
     return Line(f"announced as{whose}", shown, "the addresses at which others reach it")
 
 

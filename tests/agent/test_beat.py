@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from shoal_agent.beat import Meter, Terms, Traffic, compose, load, reach
+from shoal_agent.beat import Meter, Terms, Traffic, addresses, compose, load
 from shoal_agent.cache import Cache
 from shoal_agent.host import Host
 from shoal_common.errors import Unavailable
@@ -128,15 +128,15 @@ def test_what_the_cloud_says_is_told_where_the_host_has_no_public_address() -> N
 def test_only_addresses_at_which_the_cache_listens_are_told(
     bound: list[str], told: tuple[str | None, str | None, str | None]
 ) -> None:
-    found = reach(TERMS, HOST, replace(CACHE, bound=frozenset(bound)))
+    found = addresses(TERMS, HOST, replace(CACHE, bound=frozenset(bound)))
     assert (found.public_ip, found.private_ip, found.ipv6) == told
 
 
 def test_a_cache_on_loopback_alone_is_announced_only_with_a_configured_external_address() -> None:
     alone = replace(CACHE, bound=frozenset(["127.0.0.1"]))
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1 alone"):
-        reach(TERMS, replace(HOST, public_ip=None, external_ip="206.12.48.88"), alone)
-    assert reach(Terms(30.0, "206.12.48.77", None), HOST, alone).external_ip == "206.12.48.77"
+        addresses(TERMS, replace(HOST, public_ip=None, external_ip="206.12.48.88"), alone)
+    assert addresses(Terms(30.0, "206.12.48.77", None), HOST, alone).external_ip == "206.12.48.77"
 
 
 def test_a_host_without_any_address_is_not_announced() -> None:
