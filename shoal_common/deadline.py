@@ -5,8 +5,23 @@ import socket
 import time
 
 
+class _Answer(http.client.HTTPResponse):
+    """One that takes a chunk of negative size for what is no chunk.
+
+    http.client would read on until the peer hangs up, however much he sends, or raise ValueError.
+    """
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise ValueError(size)  # here it means what a size that is no number does
+        return size
+
+
 class Connection(http.client.HTTPConnection):
     """A connection that raises TimeoutError when `seconds` are over since it was made."""
+
+    response_class = _Answer
 
     def __init__(self, host: str, port: int, seconds: float) -> None:
         super().__init__(host, port)

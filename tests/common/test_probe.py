@@ -446,6 +446,25 @@ def test_a_chunked_object_is_read() -> None:
         assert probe(proxy, MANIFEST, timeout=5).good
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nVia: 1.1 s\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"-" + b"f" * 30])
+def test_a_chunk_of_negative_size_is_wrong_and_makes_no_probe_raise(size: bytes) -> None:
+    with peer(say(CHUNKED + size + b"\r\n" + MANIFEST_BODY)) as proxy:
+        assert probe(proxy, MANIFEST, timeout=5).outcome is Outcome.WRONG
+
+
+def test_a_flood_in_a_chunk_without_end_is_not_read() -> None:
+    def answer(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(CHUNKED + b"-1\r\n")
+        while True:
+            connection.sendall(b"x" * 65536)
+
+    with peer(answer) as proxy:
+        assert probe(proxy, MANIFEST, timeout=0.5).outcome is Outcome.WRONG
+
+
 @pytest.mark.parametrize(
     "reply", [b"\x1b[2Jforged\r\n", b"HTTP/1.1 403 No\r\nX-Squid-Error: E\r\n\t\x1b[2Jforged\r\n\r\n"]
 )
@@ -460,7 +479,8 @@ def test_no_bytes_that_a_peer_may_send_make_a_probe_raise() -> None:
         b"",
         b"HTTP/1.1 ",
         b"HTTP/1.1 200 OK\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        CHUNKED,
+        CHUNKED + b"-",
     ]
 
     @PROPERTY
