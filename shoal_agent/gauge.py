@@ -8,7 +8,7 @@ from dataclasses import replace
 from shoal_agent.cache import Cache
 from shoal_agent.counters import Access, Counters, Reading, read_squid, with_present_figures
 from shoal_agent.varnish import read_varnish
-from shoal_common.heartbeat import CacheType, Metrics
+from shoal_common.heartbeat import MAX_RATE, CacheType, Metrics
 
 PRESENT_FIGURES_SECONDS = 60.0
 """Medians are of five minutes; there is no need to ask for them at each reading."""
@@ -26,16 +26,14 @@ def read(cache: Cache, now: float, timeout: float) -> Reading:
 def rates(before: Reading | None, after: Reading | None) -> Metrics:
     """What happened between two readings, per second. Pure.
 
-    A cache that was restarted in between began again at zero.
+    Sums that fell tell nothing of that: the cache was restarted, or one of the workers whose sums they are.
     """
     if before is None or after is None or before.counters is None or after.counters is None:
         return Metrics() if after is None else _present(after.counters)
     old, new = before.counters, after.counters
     seconds = after.at - before.at
-    if seconds <= 0:
+    if seconds <= 0 or _fell(old, new):
         return _present(new)
-    if _began_again(old, new):
-        old = Counters(0, 0, 0, 0, 0)
     cpu = None if new.cpu_seconds is None else new.cpu_seconds - (old.cpu_seconds or 0)
     return replace(
         _present(new),
@@ -47,7 +45,7 @@ def rates(before: Reading | None, after: Reading | None) -> Metrics:
     )
 
 
-def _began_again(old: Counters, new: Counters) -> bool:
+def _fell(old: Counters, new: Counters) -> bool:
     fell = new.requests < old.requests or new.kb_out < old.kb_out
     return fell or (new.cpu_seconds or 0) < (old.cpu_seconds or 0)
 
@@ -56,14 +54,19 @@ def _present(counters: Counters | None) -> Metrics:
     if counters is None:
         return Metrics()
     return Metrics(
-        median_service_ms=counters.median_service_ms,
+        median_service_ms=_believable(counters.median_service_ms),
         fds_used=counters.fds_used,
         fds_max=counters.fds_max,
     )
 
 
-def _per_second(amount: float, seconds: float) -> float:
-    return round(max(0.0, amount) / seconds, 4)
+def _per_second(amount: float, seconds: float) -> float | None:
+    return _believable(round(max(0.0, amount) / seconds, 4))
+
+
+def _believable(figure: float | None) -> float | None:
+    """A server would refuse the whole heartbeat for one that is out of all bounds."""
+    return figure if figure is not None and figure <= MAX_RATE else None
 
 
 class Gauge:

@@ -52,10 +52,20 @@ def test_without_counters_there_are_no_metrics(pair: tuple[Reading | None, Readi
     assert rates(*pair) == Metrics()
 
 
-def test_a_cache_that_was_restarted_in_between_began_again_at_zero() -> None:
-    assert rates(EARLIER, later(Counters(60, 30, 0, 600, 0.3))) == Metrics(
-        2.0, 1.0, 0.0, 20.0, cpu_share=0.01
+def test_sums_that_fell_tell_no_rates_of_the_time_in_between() -> None:
+    """The cache was restarted, or one of its workers, and the sums are those of the others since long ago."""
+    fallen = Counters(900, 350, 10, 45_000, 18.0, 4.5, 80, 1024)
+    assert rates(EARLIER, later(fallen)) == Metrics(median_service_ms=4.5, fds_used=80, fds_max=1024)
+
+
+@pytest.mark.parametrize("nonsense", ["9" * 30, "9" * 400])
+def test_figures_that_nobody_believes_are_not_told(nonsense: str) -> None:
+    page = "".join(
+        f"client_http.{name} = {nonsense}\n" for name in ("requests", "hits", "errors", "kbytes_out")
     )
+    counters = parse_counters(f"{page}cpu_time = {nonsense}\n")
+    assert counters is not None
+    assert rates(EARLIER, later(replace(counters, median_service_ms=float(nonsense)))) == Metrics()
 
 
 def test_two_readings_at_one_moment_make_no_rates() -> None:
