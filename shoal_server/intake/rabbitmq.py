@@ -1,13 +1,4 @@
-"""Heartbeats from RabbitMQ: the way for production, with a broker or a cluster of them.
-
-The exchange is declared as deployed servers do (topic, neither durable nor auto-deleted). The queue
-is the server's own and exclusive, or, for several servers on one store, a durable one that they
-share; both forms are allowed by RabbitMQ 4, which refuses transient shared queues.
-
-A durable queue lives on one node of a cluster, unless the operator has declared it beforehand as one that is
-replicated. While its node is down each server hears by a queue of its own, so all hear all: heartbeats are
-then counted several times, and none is missed.
-"""
+"""Heartbeats from RabbitMQ: the way for production, with a broker or a cluster of them."""
 
 import itertools
 import logging
@@ -21,11 +12,12 @@ import pika
 import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
-from shoal_common.amqp import EXCHANGE_TYPE, Broker
+from shoal_common.amqp import Broker
 from shoal_common.amqp_trouble import TROUBLE, explain
 from shoal_common.errors import SettingsError, Unavailable
 from shoal_common.hosts import HostPort
 from shoal_server.intake.reception import Reception
+from shoal_server.intake.topology import Topology
 
 PREFETCH = 1000
 BATCH = 250
@@ -37,14 +29,6 @@ cannot publish to a broker that was restarted."""
 MOST_TOLD = 20
 STOP_SECONDS = 0.4
 """A broker or a store that hangs must not hold up the end of the program."""
-QUEUE_EXPIRES_MS = 24 * 3600 * 1000
-HOME_SECONDS = 5.0
-"""How often a server that hears by a queue of its own looks for the shared one."""
-MESSAGE_TTL_MS = 60 * 1000
-"""A heartbeat that waited longer has a successor, and would only make a dead squid look alive."""
-QUEUE_ARGUMENTS = {"x-message-ttl": MESSAGE_TTL_MS, "x-max-length": 1_000_000}
-NOT_FOUND, PRECONDITION_FAILED = 404, 406
-"""Reply codes (AMQP 0-9-1 §1.2)."""
 
 log = logging.getLogger(__name__)
 
@@ -115,33 +99,19 @@ class RabbitMQIntake:
 
     def _consume(self, parameters: pika.ConnectionParameters) -> None:
         with pika.BlockingConnection(parameters) as connection:
-            self._declare_exchange(connection)
-            queue = self._shared(connection) or self._own(connection)
-            stands_in = self._shared_queue not in (None, queue)
-            if stands_in:
-                log.warning(
-                    "%s is on a node that is down: each server hears all meanwhile", self._shared_queue
-                )
-            look, left = time.monotonic() + HOME_SECONDS, None
+            topology = Topology(connection, self._exchange, self._shared_queue)
             channel = connection.channel()
             channel.basic_qos(prefetch_count=PREFETCH)
-            for bodies, tag in self._batches(channel, queue):
-                self._consuming(queue, parameters)
+            for bodies, tag in self._batches(channel, topology.queue):
+                self._consuming(topology.queue, parameters)
                 if bodies:
                     self._take(connection, bodies)
                 if self._stop.is_set():
                     return
                 if bodies:
                     channel.basic_ack(tag, multiple=True)
-                if left is not None:
-                    if not (bodies or left):
-                        return
-                    left = _waiting(channel, queue)
-                elif stands_in and len(bodies) < BATCH and time.monotonic() >= look:
-                    if self._shared(connection):  # it gets all that is new; what our own has is ours to take
-                        channel.queue_unbind(queue, self._exchange, routing_key="#")
-                        left = _waiting(channel, queue)
-                    look = time.monotonic() + HOME_SECONDS
+                if len(bodies) < BATCH and not topology.tend(channel, idle=not bodies):
+                    return
             raise Unavailable("the queue is gone")
 
     def _batches(self, channel: BlockingChannel, queue: str) -> Iterator[tuple[Sequence[bytes], int]]:
@@ -188,44 +158,3 @@ class RabbitMQIntake:
             else:
                 self._told.clear()
                 return
-
-    def _declare_exchange(self, connection: pika.BlockingConnection) -> None:
-        try:
-            connection.channel().exchange_declare(self._exchange, EXCHANGE_TYPE)
-        except pika.exceptions.ChannelClosedByBroker as error:
-            if error.reply_code != PRECONDITION_FAILED:
-                raise
-            log.info("exchange %s exists in another form; taking it as it is", self._exchange)
-            connection.channel().exchange_declare(self._exchange, passive=True)
-
-    def _shared(self, connection: pika.BlockingConnection) -> str | None:
-        """The queue that servers share, ready for use; None without one, or while its node is down."""
-        if self._shared_queue is None:
-            return None
-        channel, arguments = connection.channel(), QUEUE_ARGUMENTS | {"x-expires": QUEUE_EXPIRES_MS}
-        try:
-            channel.queue_declare(self._shared_queue, durable=True, arguments=arguments)
-        except pika.exceptions.ChannelClosedByBroker as error:
-            if error.reply_code == NOT_FOUND:
-                return None
-            if error.reply_code != PRECONDITION_FAILED:
-                raise
-            log.info("queue %s exists in another form; taking it as it is", self._shared_queue)
-            channel = connection.channel()
-            channel.queue_declare(self._shared_queue, passive=True)
-        channel.queue_bind(self._shared_queue, self._exchange, routing_key="#")
-        channel.close()
-        return self._shared_queue
-
-    def _own(self, connection: pika.BlockingConnection) -> str:
-        """A queue that ends with the connection."""
-        channel = connection.channel()
-        name = channel.queue_declare("", exclusive=True, arguments=QUEUE_ARGUMENTS).method.queue
-        channel.queue_bind(name, self._exchange, routing_key="#")
-        channel.close()
-        return name
-
-
-def _waiting(channel: BlockingChannel, queue: str) -> int:
-    """How many messages of a queue have not been sent to anybody yet."""
-    return int(channel.queue_declare(queue, passive=True).method.message_count)
