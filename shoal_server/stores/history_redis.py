@@ -15,7 +15,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import redis
 
@@ -32,6 +32,7 @@ from shoal_server.history import (
 from shoal_server.registry import Event, EventKind
 from shoal_server.roll import OVERLAP_SECONDS
 from shoal_server.stores.redis import MAX_EVENTS
+from shoal_server.stores.redis_client import RedisUser, translated
 from shoal_server.stores.redis_url import check, connect
 
 ANSWER_SECONDS = 0.5
@@ -51,31 +52,32 @@ _R = TypeVar("_R")
 _Entry = tuple[bytes, Mapping[bytes, bytes]]
 
 
-def _translated(
+def _spared(
     method: Callable[Concatenate["RedisHistory", _P], _R],
 ) -> Callable[Concatenate["RedisHistory", _P], _R]:
-    """Redis's errors end here; above, there is Unavailable."""
+    """A Redis that failed a moment ago is unavailable without being asked."""
+    asked = translated(method)
 
     @functools.wraps(method)
     def call(self: "RedisHistory", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         if time.monotonic() < self.away_until:
             raise Unavailable("Redis did not answer a moment ago")
         try:
-            return method(self, *args, **kwargs)
-        except redis.RedisError as error:
+            return asked(self, *args, **kwargs)
+        except Unavailable:
             self.away_until = time.monotonic() + AWAY_SECONDS
-            raise Unavailable(f"Redis: {error}") from error
+            raise
 
     return call
 
 
-class RedisHistory:
+class RedisHistory(RedisUser):
     """Keeps history in Redis, under keys that begin with `prefix`; answers of the client are bytes."""
 
     def __init__(
         self, connect: Callable[[], redis.Redis], prefix: str = "{shoal}", *, most_events: int = MAX_EVENTS
     ) -> None:
-        self._connect = connect
+        super().__init__(connect)
         self._events = f"{prefix}:events"
         self._prefix = f"{prefix}:history:"
         self._about, self._rolls = self._prefix + "about", self._prefix + "rolls"
@@ -88,11 +90,7 @@ class RedisHistory:
         check(url)
         return cls(lambda: connect(url, seconds=ANSWER_SECONDS, binary=True))
 
-    @functools.cached_property
-    def _redis(self) -> Any:
-        return self._connect()
-
-    @_translated
+    @_spared
     def standing(self) -> Standing:
         about = self._redis.hgetall(self._about)
         fine, coarse, at, fresh = (about.get(name) for name in (b"fine", b"coarse", b"checkpoint", b"fresh"))
@@ -103,7 +101,7 @@ class RedisHistory:
             fresh=int(fresh or 0),
         )
 
-    @_translated
+    @_spared
     def put_frames(self, grain: Grain, slot: int, frames: Mapping[int, bytes]) -> None:
         pipe = self._redis.pipeline(transaction=True)
         for bucket in range(BUCKETS):
@@ -114,11 +112,11 @@ class RedisHistory:
         pipe.hset(self._about, grain.value, slot)
         pipe.execute()
 
-    @_translated
+    @_spared
     def frames(self, grain: Grain, bucket: int) -> list[bytes]:
         return list(self._redis.hvals(self._ring(grain, bucket)))
 
-    @_translated
+    @_spared
     def put_checkpoint(self, at: float, body: bytes) -> None:
         known = sorted(map(int, self._redis.hkeys(self._rolls)))
         present = [one for one in known if (at - KEPT_SECONDS) * 1000 <= one < at * 1000]
@@ -130,7 +128,7 @@ class RedisHistory:
         pipe.hset(self._about, mapping={"checkpoint": repr(at), "fresh": 0})
         pipe.execute()
 
-    @_translated
+    @_spared
     def checkpoint(self, at: float) -> bytes | None:
         times = [int(one) for one in self._redis.hkeys(self._rolls) if int(one) <= at * 1000]
         if not times or max(times) / 1000 - OVERLAP_SECONDS <= self._dropped_at():
@@ -138,7 +136,7 @@ class RedisHistory:
         body: bytes | None = self._redis.hget(self._rolls, str(max(times)))
         return body
 
-    @_translated
+    @_spared
     def events(
         self, squid_id: str | None, *, before: str | None, after: str | None, limit: int
     ) -> list[LoggedEvent]:
@@ -147,14 +145,14 @@ class RedisHistory:
         entries = self._forward(after, limit) if after else self._backward(before, limit)
         return list(islice(_logged(entries), limit))
 
-    @_translated
+    @_spared
     def events_between(self, begin: float, end: float) -> list[Event]:
         first = max(0, int((begin - CLOCKS_SECONDS) * 1000))
         last = max(0, int((end + CLOCKS_SECONDS) * 1000))
         found = _logged(self._forward(f"{first}-0", BATCH, str(last)))
         return [one.event for one in found if begin <= one.event.at <= end]
 
-    @_translated
+    @_spared
     def tend(self, now: float) -> None:
         oldest = now - KEPT_SECONDS
         indexed = (self._redis.hget(self._about, "indexed") or b"0-0").decode()

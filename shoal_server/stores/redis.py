@@ -15,14 +15,13 @@ Keys, all with the hash tag `{shoal}` so that a Redis Cluster keeps them on one 
 - `{shoal}:lock:NAME` locks
 """
 
-import functools
 import json
 import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import redis
 
@@ -38,6 +37,7 @@ from shoal_server.stores.records import (
     recalled,
     record_from,
 )
+from shoal_server.stores.redis_client import RedisUser, translated
 from shoal_server.stores.redis_url import check, connect
 
 MAX_EVENTS = 100_000
@@ -49,9 +49,6 @@ REPORT_KEPT_SECONDS = 3600
 COMPARE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 # Removing and checking must be one step: another server may have heard the squid in between.
 _EXPIRE = """
@@ -89,28 +86,11 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 
 
-def _translated(method: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Redis's errors end here; above, there is Unavailable."""
-
-    @functools.wraps(method)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return method(*args, **kwargs)
-        except redis.RedisError as error:
-            raise Unavailable(f"Redis: {error}") from error
-
-    return call
-
-
-class RedisStore:
-    """Keeps everything in Redis, under keys that begin with `prefix`.
-
-    `connect` makes the client when it is first needed, and again until it succeeds: the client of a
-    cluster cannot be made while the cluster is away.
-    """
+class RedisStore(RedisUser):
+    """Keeps everything in Redis, under keys that begin with `prefix`; answers of the client are text."""
 
     def __init__(self, connect: Callable[[], redis.Redis], prefix: str = "{shoal}") -> None:
-        self._connect = connect
+        super().__init__(connect)
         self._beats, self._seen, self._checks = f"{prefix}:beats", f"{prefix}:seen", f"{prefix}:checks"
         self._events, self._version, self._life = f"{prefix}:events", f"{prefix}:version", f"{prefix}:life"
         self._uuid, self._lock, self._drained = f"{prefix}:uuid:", f"{prefix}:lock:", f"{prefix}:drained"
@@ -126,15 +106,11 @@ class RedisStore:
         check(url)
         return cls(lambda: connect(url))
 
-    @functools.cached_property
-    def _redis(self) -> redis.Redis:
-        return self._connect()
-
     def now(self) -> float:
         """The time by the clock of Redis, as last compared in `version`; until then by our own."""
         return self._clock()
 
-    @_translated
+    @translated
     def version(self) -> tuple[str, int]:
         self._compare_clocks()
         life, count = self._redis.mget([self._life, self._version])
@@ -143,7 +119,7 @@ class RedisStore:
             life = self._redis.get(self._life)
         return str(life), int(count or 0)
 
-    @_translated
+    @translated
     def changes(self, since: Mark | None) -> Changes:
         self._compare_clocks()
         if since:
@@ -179,7 +155,7 @@ class RedisStore:
         mark = Mark(str(life), int(count or 0), newest[0][0] if newest else "0-0")
         return Changes(mark, self._in_parts(ids, mark.life), whole=True)
 
-    @_translated
+    @translated
     def squids(self) -> list[Squid]:
         ids: Any = self._redis.zrange(self._seen, 0, -1)
         return [record.squid for record in self._in_parts(ids)]
@@ -204,7 +180,7 @@ class RedisStore:
         _, *rows = self._rows(keys)
         return {record.id: record.squid for record in _records(keys, rows)}
 
-    @_translated
+    @translated
     def _rows(self, keys: list[str]) -> Any:
         """The life of the store, and what it holds of these squids, a list for each thing."""
         pipe = self._redis.pipeline(transaction=True)
@@ -215,7 +191,7 @@ class RedisStore:
         pipe.smismember(self._drained, keys)
         return pipe.execute()
 
-    @_translated
+    @translated
     def recall(self, ids: Iterable[str]) -> Mapping[str, Recalled]:
         keys = list(ids)
         if not keys:
@@ -224,7 +200,7 @@ class RedisStore:
         pasts = zip(keys, map(_recall, keys, found), strict=True)
         return {key: past for key, past in pasts if past is not None}
 
-    @_translated
+    @translated
     def ids_of(self, uuids: Iterable[str]) -> Mapping[str, str]:
         names = list(uuids)
         if not names:
@@ -240,20 +216,20 @@ class RedisStore:
         """Where agents of that hour are noted; a key that is not written any more ends by itself."""
         return f"{self._uuid}{int(at // UUID_SECONDS)}"
 
-    @_translated
+    @translated
     def farewells(self, uuids: Iterable[str]) -> Mapping[str, float]:
         names = list(uuids)
         found: Sequence[Any] = self._redis.mget([self._left + name for name in names]) if names else []
         return {uuid: float(at) for uuid, at in zip(names, found, strict=True) if at}
 
-    @_translated
+    @translated
     def put_farewells(self, said: Mapping[str, float]) -> None:
         pipe = self._redis.pipeline(transaction=True)
         for uuid, at in said.items():
             pipe.set(self._left + uuid, repr(at), ex=FAREWELL_SECONDS)
         pipe.execute()
 
-    @_translated
+    @translated
     def put(self, squids: Sequence[Squid], gone: Sequence[str], events: Sequence[Event]) -> None:
         ids = [squid.id for squid in squids]
         pipe: Any = self._redis.pipeline(transaction=True)
@@ -272,7 +248,7 @@ class RedisStore:
         self._count(pipe, [*gone, *ids])
         pipe.execute()
 
-    @_translated
+    @translated
     def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:
         keys = [self._beats, self._checks, self._version, self._changes]
         arguments = [squid_id, check_record(verification), str(MAX_CHANGES)]
@@ -280,7 +256,7 @@ class RedisStore:
             for event in events:
                 self._redis.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
 
-    @_translated
+    @translated
     def put_drained(self, squid_id: str, drained: bool, events: Sequence[Event]) -> None:
         pipe = self._redis.pipeline(transaction=True)
         (pipe.sadd if drained else pipe.srem)(self._drained, squid_id)
@@ -294,25 +270,25 @@ class RedisStore:
         pipe.incr(self._version)
         pipe.xadd(self._changes, {"ids": " ".join(ids)}, maxlen=MAX_CHANGES, approximate=True)
 
-    @_translated
+    @translated
     def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
         keys = [self._seen, self._beats, self._checks, self._events, self._version, self._changes]
         arguments = [repr(silent_since), repr(at), str(MAX_EVENTS), *ids]
         gone: Any = self._redis.eval(_EXPIRE, len(keys), *keys, *arguments)
         return list(gone)
 
-    @_translated
+    @translated
     def events(self, count: int) -> list[Event]:
         entries: Any = self._redis.xrevrange(self._events, count=count)
         known = set(EventKind)  # a newer server may write others
         found = (fields for _, fields in entries if fields["kind"] in known)
         return [Event(float(e["at"]), EventKind(e["kind"]), e["id"], e["detail"]) for e in found]
 
-    @_translated
+    @translated
     def put_report(self, report: Report) -> None:
         self._redis.hset(self._reports, report.server, json.dumps(asdict(report)))
 
-    @_translated
+    @translated
     def reports(self) -> list[Report]:
         found: Any = self._redis.hgetall(self._reports)
         reports = [Report.read(json.loads(text)) for text in found.values()]
@@ -322,12 +298,12 @@ class RedisStore:
             self._redis.hdel(self._reports, *old)
         return [report for report in reports if report.server not in old]
 
-    @_translated
+    @translated
     def claim(self, name: str, seconds: float) -> bool:
         milliseconds = max(1, int(seconds * 1000))
         return bool(self._redis.set(self._lock + name, self._holder, nx=True, px=milliseconds))
 
-    @_translated
+    @translated
     def release(self, name: str) -> None:
         self._redis.eval(_RELEASE, 1, self._lock + name, self._holder)
 

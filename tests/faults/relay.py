@@ -29,6 +29,10 @@ class Relay:
         """Listen at these places; those that are open stay so."""
         self._do(self._open(list(places)))
 
+    def lead_to(self, service: Place) -> None:
+        """Pass on to another service whoever comes from now on; those who are there stay where they are."""
+        self._service = service
+
     def shut(self, places: Iterable[Place]) -> None:
         """Refuse connections there from now on, and cut those that are open."""
         self._do(self._shut(list(places)))

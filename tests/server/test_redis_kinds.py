@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,16 @@ import pytest
 from shoal_common.errors import SettingsError, Unavailable
 from shoal_server.registry import Registry
 from shoal_server.squid import LivenessRules
+from shoal_server.stores.history_redis import RedisHistory
 from shoal_server.stores.redis import RedisStore
 from shoal_server.stores.redis_url import check, connect
+from testbed.ports import free_port
 from testbed.process import wait_until
 from testbed.rabbitmq import Tls
 from testbed.redis import Redis, Sentinel
 from tests.conftest import need
 from tests.fakes import GOOD, NOW, beat
+from tests.faults.relay import Relay
 from tests.security.papers import Authority
 
 ID = "192.0.2.1:3128"
@@ -108,6 +112,42 @@ def test_sentinels_and_their_master_may_both_want_tls(new_directory: Callable[[s
         store_at(f"{sentinel.tls_url}?ssl_ca_certs={tls.ca}") as store,
     ):
         use_every_part_of(store)
+
+
+def test_what_leads_to_another_redis_after_a_failover_is_followed(
+    new_directory: Callable[[str], Path],
+) -> None:
+    """A floating address or a balancer: the one that was the master lives on, as a replica."""
+    need(Redis)
+    door = ("127.0.0.1", free_port())
+    with (
+        Redis(new_directory("redis")) as first,
+        Redis(new_directory("redis"), replica_of=first) as second,
+        Relay((first.host, first.port)) as address,
+    ):
+        address.open([door])
+        url = f"redis://{door[0]}:{door[1]}/0"
+        store, history = RedisStore.from_url(url), RedisHistory.from_url(url)
+        writes: list[Callable[[], object]] = [
+            lambda: Registry(store, LivenessRules()).hear([beat()], NOW),
+            lambda: history.tend(NOW),
+        ]
+        for write in writes:
+            write()
+        wait_until(second.follows, WITHIN, "the replica has followed")
+        second.told("REPLICAOF", "NO", "ONE")
+        first.told("REPLICAOF", second.host, second.port)
+        address.lead_to((second.host, second.port))
+        for write in writes:
+            wait_until(partial(succeeds, write), WITHIN, "it is written to the new master")
+
+
+def succeeds(write: Callable[[], object]) -> bool:
+    try:
+        write()
+    except Unavailable:
+        return False
+    return True
 
 
 def test_an_option_that_there_is_not_is_told_of_sentinels_too() -> None:
