@@ -18,14 +18,18 @@ import numpy.typing as npt
 from shoal_common.heartbeat import NO_METRICS, Heartbeat, Metrics
 from shoal_server.squid import DEFAULT_MAX_LOAD, Listed, Owner, Past, Place, Reach, Squid, Times, Verification
 
-_OWN = ("uuid", "hostname", "public_ip", "private_ip", "external_ip", "ipv6")
+_OWN = ("hostname", "public_ip", "private_ip", "external_ip", "ipv6")
 """What no two squids have in common; the rest of what lasts is alike for many, and kept once."""
-_PASSING = ("timestamp", "load", "metrics")
+_PASSING = ("timestamp", "load", "metrics", "uuid")
+_OF_THE_AGENT = ("interval", "agent")
+"""What is kept with what lasts, since it is alike for many, and decides nothing: two agents may announce one
+squid by turns."""
 _SAID = tuple(field.name for field in fields(Heartbeat))
 _COMMON = tuple(name for name in _SAID if name not in _OWN + _PASSING)
 _COUNTED = tuple(field.name for field in fields(Metrics))
 _DERIVED = tuple(field.name for field in fields(Squid))[6:]
-"""What follows `drained`: numbers that the registry derives from heartbeats. Kept in single precision."""
+"""What follows `drained`: numbers that the registry derives from heartbeats. Kept in single precision, a time
+to some two minutes."""
 _NUMBERS = ("seen", "checked", "due", "timestamp", "rate", "created", "load")
 """`rate` is the load of the last heartbeat."""
 
@@ -61,7 +65,7 @@ def _types(kind: type, names: Sequence[str]) -> Any:
 _encode = msgspec.msgpack.Encoder().encode
 _decode_own = msgspec.msgpack.Decoder(_types(Heartbeat, _OWN)).decode
 _decode_words = msgspec.msgpack.Decoder(
-    tuple[_types(Metrics, _COUNTED) | None, str, int]  # type: ignore[misc]
+    tuple[_types(Metrics, _COUNTED) | None, str, int, str]  # type: ignore[misc]
 ).decode
 _HEAD = struct.Struct(f"<{len(_NUMBERS)}d{len(_DERIVED)}fI")
 """The numbers, and how long the part is that comes next."""
@@ -116,10 +120,10 @@ class Packed(msgspec.Struct, frozen=True, gc=False, eq=False):
         seen, checked, due, timestamp, rate, created, load, *derived, length = _HEAD.unpack_from(data)
         end = _HEAD.size + length
         common, reach, lacks, unchecked, drained = _decode_kind(self.kind)
-        counted, reason, failures = _decode_words(data[end:])
+        counted, reason, failures, uuid = _decode_words(data[end:])
         metrics = Metrics(*counted) if counted else NO_METRICS
         own = _decode_own(data[_HEAD.size : end])
-        beat = Heartbeat(*_in_order((*own, *common, timestamp, rate, metrics)))
+        beat = Heartbeat(*_in_order((*own, *common, timestamp, rate, metrics, uuid)))
         check = Verification(reach, reason, None if unchecked else checked, due, failures, lacks)
         return Squid(beat, created, seen, load, check, drained, *derived)
 
@@ -128,9 +132,11 @@ class Packed(msgspec.Struct, frozen=True, gc=False, eq=False):
         return Listed(self.squid, self.place, self.owner)
 
     def lasts(self, before: "Packed") -> bool:
-        """Whether what it says of itself, but for loads and times, is as before."""
+        """Whether what it says of itself, but for loads, times and who says it, is as before."""
         end = _HEAD.size + int.from_bytes(self.data[_LENGTH], "little")
-        return self.kind == before.kind and self.data[_LENGTH.start : end] == before.data[_LENGTH.start : end]
+        if self.data[_LENGTH.start : end] != before.data[_LENGTH.start : end]:
+            return False
+        return self.kind == before.kind or _deciding(self.kind) == _deciding(before.kind)
 
     def stands_as(self, before: "Packed") -> bool:
         """Whether loads and times alone have changed."""
@@ -153,6 +159,14 @@ def _kind(squid: Kept) -> bytes:
 
 
 @functools.lru_cache(MOST_SHARED)
+def _deciding(kind: bytes) -> tuple[Any, ...]:
+    """What of a kind decides who may be told of the squid."""
+    common, *found = _decode_kind(kind)
+    said = zip(_COMMON, common, strict=True)
+    return (*(value for name, value in said if name not in _OF_THE_AGENT), *found)
+
+
+@functools.lru_cache(MOST_SHARED)
 def _capacity(kind: bytes) -> float:
     max_load: float | None = _decode_kind(kind)[0][_COMMON.index("max_load")]
     return max_load or DEFAULT_MAX_LOAD
@@ -172,7 +186,7 @@ def _data(squid: Kept) -> bytes:
         *_derived(squid),
         len(own),
     )
-    words = (counted if counted != _NOT_COUNTED else None, check.reason, check.failures)
+    words = (counted if counted != _NOT_COUNTED else None, check.reason, check.failures, beat.uuid)
     return head + own + _encode(words)
 
 

@@ -2,9 +2,12 @@
 
 A squid is its endpoint (`squid_id`). A known endpoint under a new uuid is a restart; a known uuid at
 a new endpoint is a move, which keeps the history and starts verification anew. An orderly goodbye
-removes a squid at once. Two servers may store an agent's words in another order than they were said, the
-older ones even long after, when the store was away meanwhile: what was overtaken by a goodbye, or by news
-from another endpoint, is dropped. The agent's clock orders its own words, and counts for nothing else.
+removes a squid at once. Where two agents announce one squid by turns, as when the old one was forgotten in
+an upgrade, neither is a restart of the other, and the goodbye of one says nothing of the other.
+
+Two servers may store an agent's words in another order than they were said, the older ones even long after,
+when the store was away meanwhile: what was overtaken by a goodbye, or by news from another endpoint, is
+dropped. The agent's clock orders its own words, and counts for nothing else.
 """
 
 import logging
@@ -156,7 +159,7 @@ class Registry:
 
     def hear(self, beats: Sequence[Heartbeat], now: float, peers: FindPeers = alone) -> None:
         """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored."""
-        latest = {squid_id(beat): beat for beat in _last_words(beats)}
+        latest = _latest(beats)
         known = dict(self.store.recall(latest))
         strangers = [beat.uuid for key, beat in latest.items() if key not in known]
         former = self.store.ids_of(strangers) if strangers else {}
@@ -164,7 +167,7 @@ class Registry:
         # a store that was emptied is filled by any server: a squid may have come back between the reads
         known.update((key, origin) for key, origin in origins.items() if key in latest)
         farewells = self.store.farewells(strangers) if strangers else {}
-        change = _Change(peers, [], [], [])
+        change = _Change(peers, self.rules.suspect_after, [], [], [])
         for key, beat in latest.items():
             previous = known.get(key)
             if beat.state is AgentState.LEAVING:
@@ -230,9 +233,10 @@ _REACH_EVENTS = {
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What one batch does to the store."""
+    """What one batch does to the store. Who was heard in the last `lately` seconds is there still."""
 
     peers: FindPeers
+    lately: float
     squids: list[Squid]
     gone: list[str]
     events: list[Event]
@@ -241,7 +245,7 @@ class _Change:
     def hear(self, beat: Heartbeat, key: str, previous: Past, now: float) -> None:
         """A squid that we know."""
         self.squids.append(_later(previous, beat, key, now, self.peers))
-        if previous.beat.uuid != beat.uuid:
+        if previous.beat.uuid != beat.uuid and now - previous.other_seen > self.lately:
             self.events.append(Event(now, EventKind.RESTARTED, key, f"agent {beat.uuid}"))
         if beat.state is not previous.beat.state:
             self._note_draining(beat, key, previous, now)
@@ -269,7 +273,7 @@ class _Change:
         if previous and previous.beat.timestamp > beat.timestamp:
             return  # it has come back since
         self.farewells[beat.uuid] = beat.timestamp
-        if previous:
+        if previous and now - _other_seen(previous, beat) > self.lately:
             self.gone.append(key)
             self.events.append(Event(now, EventKind.LEFT, key, previous.beat.hostname))
 
@@ -291,6 +295,22 @@ def _last_words(beats: Sequence[Heartbeat]) -> Iterable[Heartbeat]:
         if beat.uuid not in said or said[beat.uuid].timestamp <= beat.timestamp:
             said[beat.uuid] = beat
     return said.values()
+
+
+def _latest(beats: Sequence[Heartbeat]) -> dict[str, Heartbeat]:
+    """What was said last of each squid; a goodbye of one agent does not count against what another says."""
+    latest: dict[str, Heartbeat] = {}
+    for beat in _last_words(beats):
+        key = squid_id(beat)
+        said = latest.get(key, beat)
+        if beat.state is not AgentState.LEAVING or said.state is AgentState.LEAVING:
+            latest[key] = beat
+    return latest
+
+
+def _other_seen(previous: Past, beat: Heartbeat) -> float:
+    """When another agent than the one of the heartbeat was last heard there (0: never)."""
+    return previous.seen if previous.beat.uuid != beat.uuid else previous.other_seen
 
 
 def _overtaken(beat: Heartbeat, origin: Past | None, farewell: float | None) -> bool:
@@ -340,6 +360,7 @@ def _later(previous: Past, beat: Heartbeat, key: str, now: float, peers: FindPee
         used=measured(previous.used, min(present, MOST_UTILISATION), previous.seen, now),
         share=decision.share,
         trend=decision.trend,
+        other_seen=_other_seen(previous, beat),
     )
 
 

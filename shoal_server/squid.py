@@ -181,6 +181,8 @@ class Past(Protocol):
     def share(self) -> float: ...
     @property
     def trend(self) -> float: ...
+    @property
+    def other_seen(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,7 @@ class Squid:
     `takes` tells how many of those who ask it has room for (`crowding`), `used` is its mean utilisation when
     that was last measured, `share` its part among its equals, as a multiple of what its capacity says, and
     `trend` how that changed last (`balance`); `drained` is the operator's mark.
+    `other_seen` is when another agent was heard there than the one that was heard last (0: never).
     """
 
     beat: Heartbeat
@@ -205,6 +208,7 @@ class Squid:
     used: float = 0.0
     share: float = 1.0
     trend: float = 0.0
+    other_seen: float = 0.0
 
     @property
     def id(self) -> str:

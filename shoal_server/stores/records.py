@@ -47,6 +47,7 @@ class _Written(msgspec.Struct, omit_defaults=True, gc=False):
     used: float = 0.0
     share: float = 1.0
     trend: float = 0.0
+    other_seen: float = 0.0
 
 
 class SquidRecord(_Written, gc=False):
@@ -82,6 +83,7 @@ class Recalled(msgspec.Struct, gc=False):
     used: float = 0.0
     share: float = 1.0
     trend: float = 0.0
+    other_seen: float = 0.0
 
 
 _record = msgspec.json.Decoder(SquidRecord)
@@ -93,7 +95,7 @@ _encoder = msgspec.json.Encoder()
 def beat_record(squid: Squid) -> bytes:
     """What heartbeats say of a squid, since when it is known, and when it was last heard."""
     said = _BeatRecord(*_said(squid.beat))
-    derived = squid.pressure, squid.takes, squid.used, squid.share, squid.trend
+    derived = squid.pressure, squid.takes, squid.used, squid.share, squid.trend, squid.other_seen
     return _encoder.encode(_Written(said, squid.created, squid.load, squid.seen, *derived))
 
 

@@ -42,7 +42,7 @@ _CHECKS = st.builds(
     st.lists(st.sampled_from(["cvmfs", "frontier"]), unique=True).map(tuple),
 )
 _DERIVED = st.floats(-1, 8, width=32)
-_SQUIDS = st.builds(Squid, _BEATS, _NUMBERS, _NUMBERS, _NUMBERS, _CHECKS, st.booleans(), *[_DERIVED] * 5)
+_SQUIDS = st.builds(Squid, _BEATS, _NUMBERS, _NUMBERS, _NUMBERS, _CHECKS, st.booleans(), *[_DERIVED] * 6)
 
 
 def packed(one: Squid) -> Packed:
@@ -65,9 +65,10 @@ def test_its_times_are_told_without_the_rest(one: Squid) -> None:
         replace(squid(), seen=NOW + 30, load=7.0, pressure=0.5),
         squid(load=99.0, timestamp=NOW + 30, metrics=Metrics(requests_per_s=3.0)),
         squid(replace(GOOD, checked=NOW + 30, due=NOW + 330, failures=1, reason="slow")),
+        squid(uuid="another", agent="shoal-2.0.0", interval=15.0),
     ],
 )
-def test_loads_times_and_words_decide_nothing_about_who_is_told(after: Squid) -> None:
+def test_loads_times_words_and_who_speaks_decide_nothing_about_who_is_told(after: Squid) -> None:
     assert packed(after).stands_as(packed(squid()))
 
 

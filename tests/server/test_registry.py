@@ -174,6 +174,58 @@ def test_while_the_store_is_away_nothing_is_heard(registry: Registry, store: Fla
     assert store.squids() == []
 
 
+# --- two agents of one squid ------------------------------------------------------------------------
+
+
+def by_turns(registry: Registry, turns: int) -> float:
+    """Two agents announce one squid, each every 30 s; returns when the second one spoke last."""
+    for turn in range(turns):
+        registry.hear([beat(uuid="one")], NOW + 30 * turn)
+        registry.hear([beat(uuid="two")], NOW + 30 * turn + 15)
+    return NOW + 30 * turns - 15
+
+
+def test_two_agents_that_speak_by_turns_do_not_restart_each_other(
+    registry: Registry, store: FlakyStore
+) -> None:
+    by_turns(registry, 10)
+    assert kinds(store) == [EventKind.JOINED, EventKind.RESTARTED]
+
+
+def test_an_agent_that_is_restarted_now_and_then_is_told_each_time(
+    registry: Registry, store: FlakyStore
+) -> None:
+    for restart in range(3):
+        for seconds in range(0, 600, 30):
+            registry.hear([beat(uuid=f"run {restart}")], NOW + 600 * restart + seconds)
+    assert kinds(store) == [EventKind.JOINED, EventKind.RESTARTED, EventKind.RESTARTED]
+
+
+@pytest.mark.parametrize("leaves", ["one", "two"])
+def test_the_goodbye_of_one_of_two_agents_leaves_the_squid_to_the_other(
+    registry: Registry, store: FlakyStore, leaves: str
+) -> None:
+    last = by_turns(registry, 3)
+    registry.hear([beat(uuid=leaves, state=AgentState.LEAVING)], last + 5)
+    assert len(store.squids()) == 1
+
+
+def test_in_one_batch_a_goodbye_of_one_agent_does_not_count_against_another(
+    registry: Registry, store: FlakyStore
+) -> None:
+    registry.hear([beat(uuid="one")], NOW)
+    registry.hear([beat(uuid="two", load=7.0), beat(uuid="one", state=AgentState.LEAVING)], NOW + 30)
+    assert [(one.beat.uuid, one.beat.load) for one in store.squids()] == [("two", 7.0)]
+
+
+def test_once_the_other_agent_is_long_silent_a_goodbye_counts(registry: Registry, store: FlakyStore) -> None:
+    last = by_turns(registry, 3)
+    for seconds in range(0, 120, 30):
+        registry.hear([beat(uuid="two")], last + seconds)
+    registry.hear([beat(uuid="two", state=AgentState.LEAVING)], last + 120)
+    assert store.squids() == []
+
+
 # --- load -------------------------------------------------------------------------------------------
 
 

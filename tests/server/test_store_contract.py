@@ -129,7 +129,12 @@ def test_an_id_that_is_both_gone_and_heard_stays_without_its_verification(store:
 
 def test_what_the_next_heartbeat_is_judged_by_is_recalled_as_it_was_put(store: Store) -> None:
     put = replace(
-        squid(FRESH, state=AgentState.DRAINING), created=NOW - 9, load=7.25, pressure=0.5, takes=0.25
+        squid(FRESH, state=AgentState.DRAINING),
+        created=NOW - 9,
+        load=7.25,
+        pressure=0.5,
+        takes=0.25,
+        other_seen=NOW - 5,
     )
     store.put([put], [], [])
     ((key, past),) = store.recall([ID, "unknown"]).items()
@@ -137,12 +142,12 @@ def test_what_the_next_heartbeat_is_judged_by_is_recalled_as_it_was_put(store: S
         *(ID, put.beat.uuid, put.beat.hostname, put.beat.timestamp),
         AgentState.DRAINING,
     )
-    assert (past.created, past.seen, past.load, past.pressure, past.takes) == (
-        NOW - 9,
-        NOW,
+    assert (past.created, past.seen, past.load, past.pressure, past.takes, past.other_seen) == (
+        *(NOW - 9, NOW),
         7.25,
         0.5,
         0.25,
+        NOW - 5,
     )
 
 
