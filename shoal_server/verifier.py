@@ -6,6 +6,7 @@ fails to deliver, the same object is fetched straight from the origin: if that f
 squid that was good; a squid that failed is tried again, ever more rarely, and comes back by itself.
 """
 
+import itertools
 import logging
 import queue
 import random
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Upstream
@@ -92,8 +94,26 @@ def conclude(
     return Verification(reach, verdict.reason, now, due, failures)
 
 
+class Lane(Enum):
+    """What squids wait in for their check, each with workers of its own: whoever does not answer keeps one of
+    them for as long as a fetch may take, and a thousand who do must not keep the others waiting for minutes.
+    """
+
+    NEW = auto()
+    GOOD = auto()
+    FAILED = auto()
+
+    @classmethod
+    def of(cls, before: Verification, rules: CheckRules) -> "Lane":
+        """By what was found before."""
+        if before.checked is None:
+            return cls.NEW
+        failed = before.reach is Reach.FAILED or before.failures >= rules.failures
+        return cls.FAILED if failed else cls.GOOD
+
+
 class Verifier:
-    """Finds the squids whose check is due and checks them, a bounded number at once."""
+    """Finds the squids whose check is due and checks them, at most `workers` of each lane at once."""
 
     def __init__(
         self,
@@ -112,7 +132,10 @@ class Verifier:
         self._probe = probe
         self._workers = workers
         self._threads: list[threading.Thread] = []
-        self._due: queue.SimpleQueue[Squid] = queue.SimpleQueue()
+        self._due: Mapping[Lane, queue.PriorityQueue[_Waiting]] = {
+            lane: queue.PriorityQueue() for lane in Lane
+        }
+        self._arrivals = itertools.count()
         self._in_hand: set[str] = set()
         self._controls: dict[str, tuple[float, bool]] = {}
         self._lock = threading.Lock()
@@ -131,9 +154,12 @@ class Verifier:
             self.queue_due(self._registry.store.now())
 
     def _start_workers(self) -> None:
-        while len(self._threads) < self._workers:
-            thread = threading.Thread(target=self._work, name=f"verifier-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
+        if self._threads:
+            return
+        for lane, number in itertools.product(Lane, range(self._workers)):
+            name = f"verifier-{lane.name.lower()}-{number}"
+            self._threads.append(threading.Thread(target=self._work, args=[lane], name=name, daemon=True))
+        for thread in self._threads:
             thread.start()
 
     def queue_due(self, now: float) -> None:
@@ -143,11 +169,12 @@ class Verifier:
                 if squid.id in self._in_hand:
                     continue
                 self._in_hand.add(squid.id)
-            self._due.put(squid)
+            lane = Lane.of(squid.verification, self._rules)
+            self._due[lane].put(_waiting(squid, lane, next(self._arrivals)))
 
-    def _work(self) -> None:
+    def _work(self, lane: Lane) -> None:
         while True:
-            squid = self._due.get()
+            squid = self._due[lane].get()[-1]
             try:
                 self._check_claimed(squid)
             except Unavailable as error:
@@ -218,6 +245,20 @@ class Verifier:
         believed = WORKS_SECONDS if works else OUTAGE_SECONDS
         self._controls[target.url] = (time.monotonic() + believed, works)
         return works
+
+
+_Waiting = tuple[int, int, Squid]
+
+
+def _waiting(squid: Squid, lane: Lane, arrival: int) -> _Waiting:
+    """A squid in its lane, where the lowest numbers come first.
+
+    Who joins after a thousand that do not answer is not to wait for them; of those that failed, the ones that
+    did so less often are more likely to come back. Arrivals differ, so that squids are never compared.
+    """
+    if lane is Lane.NEW:
+        return -arrival, arrival, squid
+    return (squid.verification.failures if lane is Lane.FAILED else 0), arrival, squid
 
 
 def _best(verdicts: Iterable[Verdict | None]) -> Verdict | None:

@@ -417,6 +417,72 @@ def test_a_check_that_is_not_due_is_not_made() -> None:
     assert {proxy.port for proxy in oracle.calls if proxy} == {3129}
 
 
+class Hanging(Oracle):
+    """Squids of 198.51.100.0/24 keep whoever tries them waiting until `release` lets one go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = threading.Semaphore(0)
+        self.before = self._wait
+
+    def _wait(self, proxy: HostPort | None) -> None:
+        if proxy and proxy.host.startswith("198.51.100."):
+            self.release.acquire(timeout=30.0)
+
+    @property
+    def held(self) -> int:
+        """How many were tried that hang."""
+        return sum(1 for proxy in self.calls if proxy and proxy.host.startswith("198.51.100."))
+
+
+def hanging(stage: Stage, before: Verification) -> None:
+    """Twenty squids that hang, of whom this was found before."""
+    for number in range(20):
+        key = stage.hear(3128, f"198.51.100.{number}")
+        stage.store.put_verification(key, before, [])
+
+
+@pytest.mark.parametrize("before", [FRESH, FAILED])
+def test_squids_that_do_not_answer_do_not_hold_up_the_check_of_one_that_was_good(
+    before: Verification,
+) -> None:
+    oracle = Hanging()
+    stage = Stage("http://origin.test", probe=oracle)
+    hanging(stage, before)
+    key = stage.hear(3128)
+    stage.store.put_verification(key, GOOD, [])
+    with stage.running():
+        wait_until(lambda: oracle.held == 4, 5.0, "all workers of their lane are busy")
+        wait_until(lambda: stage.squid(key).verification != GOOD, 5.0, "the other is checked")
+        oracle.release.release(20)
+
+
+def test_squids_that_failed_before_do_not_hold_up_one_that_joins() -> None:
+    oracle = Hanging()
+    stage = Stage("http://origin.test", probe=oracle)
+    hanging(stage, FAILED)
+    with stage.running():
+        wait_until(lambda: oracle.held == 4, 5.0, "all workers of their lane are busy")
+        key = stage.hear(3128)
+        wait_until(lambda: stage.reach(key) is Reach.GLOBAL, 5.0, "the other is checked")
+        oracle.release.release(20)
+
+
+def test_of_squids_that_were_never_checked_the_one_that_joined_last_is_next() -> None:
+    oracle = Hanging()
+    stage = Stage("http://origin.test", probe=oracle)
+    hanging(stage, FRESH)
+    with stage.running():
+        wait_until(lambda: oracle.held == 4, 5.0, "all workers of their lane are busy")
+        key = stage.hear(3128)
+        wait_until(lambda: stage.keeper.lists(key), 5.0, "it is seen")
+        stage.verifier.queue_due(time.time())
+        oracle.release.release()
+        wait_until(lambda: stage.reach(key) is Reach.GLOBAL, 5.0, "it is checked")
+        assert oracle.held < 8
+        oracle.release.release(20)
+
+
 def test_checks_made_together_are_spread_afterwards() -> None:
     stage = Stage("http://origin.test", probe=Oracle(), rules=CheckRules(interval=300))
     waits = []
