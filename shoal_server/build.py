@@ -261,7 +261,11 @@ class _Ears:
     def of(
         cls, settings: ServerSettings, registry: Registry, keeper: SnapshotKeeper, locator: GeoIP
     ) -> "_Ears":
-        reception = Reception(registry, locator.placed, keeper.peers)
+
+        def room() -> int:
+            return settings.most_squids - len(keeper.current.listed)
+
+        reception = Reception(registry, locator.placed, keeper.peers, room)
         intake = make_intake(settings, reception)
 
         def hears() -> bool:

@@ -12,6 +12,7 @@ dropped. The agent's clock orders its own words, and counts for nothing else.
 
 import logging
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -157,8 +158,14 @@ class Registry:
     store: Store
     rules: LivenessRules
 
-    def hear(self, beats: Sequence[Heartbeat], now: float, peers: FindPeers = alone) -> None:
-        """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored."""
+    def hear(
+        self, beats: Sequence[Heartbeat], now: float, peers: FindPeers = alone, room: int = sys.maxsize
+    ) -> Sequence[str]:
+        """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored.
+
+        There is `room` for so many squids that are not known yet; returns the ids of those beyond that, which
+        were left out.
+        """
         latest = _latest(beats)
         known = dict(self.store.recall(latest))
         strangers = [beat.uuid for key, beat in latest.items() if key not in known]
@@ -167,7 +174,7 @@ class Registry:
         # a store that was emptied is filled by any server: a squid may have come back between the reads
         known.update((key, origin) for key, origin in origins.items() if key in latest)
         farewells = self.store.farewells(strangers) if strangers else {}
-        change = _Change(peers, self.rules.suspect_after, [], [], [])
+        change = _Change(peers, self.rules.suspect_after, room)
         for key, beat in latest.items():
             previous = known.get(key)
             if beat.state is AgentState.LEAVING:
@@ -183,6 +190,7 @@ class Registry:
         self.store.put(change.squids, change.gone, change.events)
         for event in change.events:
             log.info("%s %s %s", event.squid_id, event.kind.value, event.detail)
+        return change.refused
 
     def record(self, squid: Squid, verification: Verification, now: float) -> None:
         """Keep the outcome of a check; an event is made when its reach changed."""
@@ -231,15 +239,20 @@ _REACH_EVENTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Change:
-    """What one batch does to the store. Who was heard in the last `lately` seconds is there still."""
+    """What one batch does to the store. Who was heard in the last `lately` seconds is there still.
+
+    There is `room` for so many squids more; who finds none is `refused`.
+    """
 
     peers: FindPeers
     lately: float
-    squids: list[Squid]
-    gone: list[str]
-    events: list[Event]
+    room: int
+    squids: list[Squid] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     farewells: dict[str, float] = field(default_factory=dict)
 
     def hear(self, beat: Heartbeat, key: str, previous: Past, now: float) -> None:
@@ -256,7 +269,11 @@ class _Change:
             self.squids.append(_later(origin, beat, key, now, self.peers))
             self.gone.append(origin_id)
             self.events.append(Event(now, EventKind.MOVED, key, f"was {origin_id}"))
+        elif self.room <= 0:
+            self.refused.append(key)
+            return
         else:
+            self.room -= 1
             self.squids.append(Squid(beat, now, now, beat.load, pressure=pressure(beat.metrics)))
             self.events.append(Event(now, EventKind.JOINED, key, beat.hostname))
         self._note_draining(beat, key, origin, now)

@@ -129,6 +129,13 @@ class ServerSettings(Settings):
         "When improbably many squids fall silent together, none is unlisted unless a direct check fails; "
         "this is how much longer than dead_after a silent squid can stay for that reason.",
     )
+    most_squids: int = setting(
+        "squids",
+        100_000,
+        kinds.whole(1, 10_000_000),
+        "Where there are so many, new squids are refused, and counted; those that are known go on. Whoever "
+        "may publish heartbeats could otherwise invent squids (2 kB each) until memory runs out.",
+    )
     verify: bool = setting(
         "verification",
         True,

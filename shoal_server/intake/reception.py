@@ -3,6 +3,7 @@
 A bad message costs one log line and one counter, never its neighbours and never the consumer.
 """
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ LEFT_OUT_LINES_A_MINUTE = 1
 """An agent says the same useless address twice a minute for years."""
 _ADDRESSES = ("public_ip", "external_ip", "private_ip", "ipv6")
 _said: Callable[[Heartbeat], tuple[str | None, ...]] = attrgetter(*_ADDRESSES)
+NO_ROOM = "most_squids"
+"""The setting for which squids beyond it are refused."""
 
 
 class Intake(Protocol):
@@ -49,16 +52,26 @@ class Reception:
     address would send every worker, and our own verifier, to a service of its own machine, so it is
     believed only where the operator has written it down (a test bed, a demonstration), and else left out:
     a squid that has a better one must not go with it. `peers` finds the squids that a squid is held against.
+    `room` tells how many squids more may be taken: whoever may publish can invent as many as he likes, and
+    those that are known go on whatever he does.
     """
 
-    def __init__(self, registry: Registry, placed: Callable[[str], bool], peers: FindPeers = alone) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        placed: Callable[[str], bool],
+        peers: FindPeers = alone,
+        room: Callable[[], int] = lambda: sys.maxsize,
+    ) -> None:
         self._registry = registry
         self._placed = placed
         self._peers = peers
+        self._room = room
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._complaints = Complaints(LOG_LINES_A_MINUTE)
         self._left_out = Complaints(LEFT_OUT_LINES_A_MINUTE)
+        self._full = Complaints(1)
         self.failed_at: float | None = None
 
     def stores(self, answered: float) -> bool:
@@ -79,15 +92,10 @@ class Reception:
                 beats.append(self._admitted(body))
             except InvalidHeartbeat as error:
                 refusals.append(error)
-        if beats:
-            now = self._registry.store.now()
-            try:
-                self._registry.hear(beats, now, self._peers)
-            except Unavailable:
-                self.failed_at = self._registry.store.now()
-                raise
-            self.failed_at = None
-        self._tally(len(beats), refusals)
+        left_out = self._hear(beats) if beats else ()
+        self._tally(len(beats) - len(left_out), refusals)
+        if left_out:
+            self._tell_full(left_out)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -116,6 +124,23 @@ class Reception:
 
     def _is_useless(self, address: str | None) -> bool:
         return address is not None and is_hosts_own(address) and not self._placed(address)
+
+    def _hear(self, beats: Sequence[Heartbeat]) -> Sequence[str]:
+        """Returns the ids of new squids for which there is no room."""
+        now = self._registry.store.now()
+        try:
+            left_out = self._registry.hear(beats, now, self._peers, self._room())
+        except Unavailable:
+            self.failed_at = self._registry.store.now()
+            raise
+        self.failed_at = None
+        return left_out
+
+    def _tell_full(self, left_out: Sequence[str]) -> None:
+        with self._lock:
+            self._counts[NO_ROOM] += len(left_out)
+        for squid_id in left_out:
+            self._full.make("%s is not taken: there are as many squids as %s allows", squid_id, NO_ROOM)
 
     def _tally(self, accepted: int, refusals: Sequence[InvalidHeartbeat]) -> None:
         with self._lock:

@@ -48,6 +48,27 @@ def test_a_refusal_is_told_in_the_log_with_its_field(
     assert "hostname: '$(reboot)'" in caplog.text
 
 
+def test_where_there_is_no_room_new_squids_are_refused_and_known_ones_go_on(
+    store: FlakyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    reception = Reception(
+        Registry(store, LivenessRules()), lambda _: False, room=lambda: 2 - len(store.squids())
+    )
+    known, moved, *new = (beat(uuid=f"u{n}", public_ip=f"192.0.2.{n}").encode() for n in range(1, 50))
+    reception.take([known, moved])
+    with caplog.at_level(logging.WARNING):
+        reception.take([*new, known, moved.replace(b"192.0.2.2", b"198.51.100.2")])
+    assert sorted(squid.address for squid in store.squids()) == ["192.0.2.1", "198.51.100.2"]
+    assert reception.counts == {"accepted": 4, "most_squids": len(new)}
+    assert len(caplog.records) == 1
+
+
+def test_of_a_batch_as_many_new_squids_are_taken_as_there_is_room_for(store: FlakyStore) -> None:
+    reception = Reception(Registry(store, LivenessRules()), lambda _: False, room=lambda: 2)
+    reception.take([beat(uuid=f"u{n}", public_ip=f"192.0.2.{n}").encode() for n in range(1, 6)])
+    assert [squid.address for squid in store.squids()] == ["192.0.2.1", "192.0.2.2"]
+
+
 def test_a_flood_of_bad_messages_does_not_flood_the_log(
     reception: Reception, caplog: pytest.LogCaptureFixture
 ) -> None:
