@@ -216,7 +216,9 @@ class RedisHistory(RedisUser):
 
     def _dropped_at(self) -> float:
         """When the last event happened that may have been dropped, for its age or for their number."""
-        pipe = self._redis.pipeline(transaction=True)
+        pipe = self._redis.pipeline(
+            transaction=False
+        )  # a cluster's transactions tell entries in another form
         pipe.hget(self._about, "oldest")
         pipe.xlen(self._events)
         pipe.xrange(self._events, "-", "+", count=1)

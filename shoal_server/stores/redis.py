@@ -124,19 +124,24 @@ class RedisStore(RedisUser):
         self._compare_clocks()
         if since:
             pipe = self._redis.pipeline(transaction=True)
-            pipe.mget([self._life, self._version])
+            self._ask_mark(pipe)
             pipe.xrange(self._changes, f"({since.word}", "+")
-            (life, count), entries = pipe.execute()
+            life, count, entries = pipe.execute()
             whole = life != since.life or int(count or 0) - since.count != len(entries)
             if not whole and (changed := self._changed(since, entries)):
                 return changed
         return self._everything()
 
+    def _ask_mark(self, pipe: Any) -> None:
+        """Two commands: redis-py lets no MGET into a cluster's pipeline."""
+        pipe.get(self._life)
+        pipe.get(self._version)
+
     def _changed(self, since: Mark, entries: Sequence[Any]) -> Changes | None:
         """None if the store was emptied between the one reading and the other: then nobody has gone."""
         if not entries:
             return Changes(since, ())
-        ids = list(dict.fromkeys(key for _, entry in entries for key in entry["ids"].split(" ")))
+        ids = list(dict.fromkeys(key for _, fields in entries for key in _touched(fields)))
         life, *rows = self._rows(ids)
         if life != since.life:
             return None
@@ -148,10 +153,10 @@ class RedisStore(RedisUser):
         """What is written meanwhile comes once more, by the feed."""
         self._redis.set(self._life, secrets.token_hex(8), nx=True)
         pipe = self._redis.pipeline(transaction=True)
-        pipe.mget([self._life, self._version])
+        self._ask_mark(pipe)
         pipe.xrevrange(self._changes, count=1)
         pipe.zrange(self._seen, 0, -1)
-        (life, count), newest, ids = pipe.execute()
+        life, count, newest, ids = pipe.execute()
         mark = Mark(str(life), int(count or 0), newest[0][0] if newest else "0-0")
         return Changes(mark, self._in_parts(ids, mark.life), whole=True)
 
@@ -338,13 +343,22 @@ def _records(keys: Iterable[str], rows: Sequence[Any]) -> Iterator[SquidRecord]:
             yield record
 
 
-def _read(key: str, beat: str, seen: float, check: str | None, drained: bool) -> SquidRecord | None:
-    """A record that cannot be read costs its squid alone; the next heartbeat writes it anew."""
+def _read(key: str, beat: str, seen: float | str, check: str | None, drained: bool) -> SquidRecord | None:
+    """A record that cannot be read costs its squid alone; the next heartbeat writes it anew.
+
+    A cluster's pipeline tells numbers as text, unless the protocol has a form for them (RESP3).
+    """
     try:
-        return record_from(beat, seen, check, drained=bool(drained))
+        return record_from(beat, float(seen), check, drained=bool(drained))
     except ValueError as error:
         log.debug("%s: a record that cannot be read is left out: %r", key, error)
         return None
+
+
+def _touched(fields: Any) -> Sequence[str]:
+    """The ids that one write touched; a cluster's pipeline tells fields as they come: a name, its value."""
+    ids: str = fields["ids"] if isinstance(fields, dict) else fields[1]
+    return ids.split(" ")
 
 
 def _flat(names: Iterable[Any], values: Iterable[Any]) -> list[Any]:

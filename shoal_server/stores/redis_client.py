@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import redis
+from redis.exceptions import RedisClusterException
 
 from shoal_common.errors import Unavailable
 
@@ -41,7 +42,7 @@ def translated(method: Callable[Concatenate[_S, _P], _R]) -> Callable[Concatenat
     def call(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return method(self, *args, **kwargs)
-        except redis.RedisError as error:
+        except (redis.RedisError, RedisClusterException) as error:  # a cluster's is no RedisError
             if isinstance(error, redis.ReadOnlyError):
                 self.let_go()
             raise Unavailable(f"Redis: {error}") from error

@@ -43,7 +43,7 @@ def check(url: str) -> None:
 
 
 def connect(url: str, *, seconds: float = ANSWER_SECONDS, binary: bool = False) -> redis.Redis:
-    """A client of the servers that `url` names; raises redis.RedisError when a cluster is away.
+    """A client of the servers that `url` names; raises RedisClusterException when a cluster is away.
 
     A command may take `seconds`; answers are text, or bytes with `binary`.
     """

@@ -150,6 +150,12 @@ def succeeds(write: Callable[[], object]) -> bool:
     return True
 
 
+def test_a_cluster_that_is_away_is_unavailable() -> None:
+    store = RedisStore.from_url(f"redis+cluster://127.0.0.1:{free_port()}")
+    with pytest.raises(Unavailable):
+        store.changes(None)
+
+
 def test_an_option_that_there_is_not_is_told_of_sentinels_too() -> None:
     with pytest.raises(SettingsError, match="nonsense"):
         check("redis+sentinel://host/NAME?nonsense=1")

@@ -40,15 +40,16 @@ def redis_cluster(services_directory: Path) -> Iterator[RedisCluster]:
         yield cluster
 
 
-@pytest.fixture(params=["memory", "redis", "cluster"])
+@pytest.fixture(params=["memory", "redis", "cluster", "cluster of RESP2"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     if request.param == "memory":
         yield MemoryStore()
         return
-    if request.param == "cluster":
+    if request.param.startswith("cluster"):
         cluster = request.getfixturevalue("redis_cluster")
         cluster.clear()
-        with connect(cluster.url) as client:
+        protocol = 2 if request.param.endswith("2") else 3
+        with connect(f"{cluster.url}?protocol={protocol}") as client:
             yield RedisStore(lambda: client)
         return
     with redis.Redis.from_url(request.getfixturevalue("redis_url"), decode_responses=True) as client:
@@ -266,6 +267,27 @@ def test_the_mark_of_the_operator_comes_with_its_events(store: Store) -> None:
     store.put_drained(ID, True, [event])
     assert store.events(1) == [event]
     assert store.version() != before
+
+
+# --- changes ----------------------------------------------------------------------------------------
+
+
+def test_whoever_follows_is_told_what_was_written_since_and_what_has_gone(store: Store) -> None:
+    store.put([squid(FRESH), squid(FRESH, **OTHER)], [], [])
+    everything = store.changes(None)
+    assert (everything.whole, {one.id for one in everything.squids}) == (True, {ID, OTHER_ID})
+    store.put_verification(ID, GOOD, [])
+    store.put([], [OTHER_ID], [])
+    since = store.changes(everything.mark)
+    assert [(one.id, one.verification.reach) for one in since.squids] == [(ID, Reach.GLOBAL)]
+    assert (list(since.gone), since.whole) == ([OTHER_ID], False)
+    nothing = store.changes(since.mark)
+    assert (list(nothing.squids), list(nothing.gone), nothing.whole) == ([], [], False)
+
+
+def test_when_an_agent_said_goodbye_is_known_by_its_own_clock(store: Store) -> None:
+    store.put_farewells({"a": NOW + 0.25, "b": NOW})
+    assert store.farewells(["a", "unknown"]) == {"a": NOW + 0.25}
 
 
 # --- expiry -----------------------------------------------------------------------------------------
