@@ -1,7 +1,7 @@
 """Which addresses squids have: asked for each lookup, so it must cost next to nothing and little memory.
 
 An address is a number of 64 bits, Python's own hash of its text: quick, unforeseeable, the same while the
-process lives. That two of a million addresses share one happens once in 10^7 years of restarts a second.
+process lives. That two of a million addresses share one happens once in some 10^7 starts.
 """
 
 import numpy as np

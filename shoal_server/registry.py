@@ -34,6 +34,12 @@ from shoal_server.squid import (
 
 LOAD_SMOOTHING_SECONDS = 180.0
 """Time constant of the smoothed load: workers ask every 10 to 30 minutes, so faster load is noise."""
+MAX_EVENTS = 100_000
+"""How many events a store keeps."""
+MAX_CHANGES = 10_000
+"""After so many writes, whoever has not followed reads everything."""
+FAREWELL_SECONDS = 120
+"""How long a store keeps that an agent said goodbye."""
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +75,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point in the life of a store: the life's name, its count of writes, the store's own word for it."""
+    """A point in the life of a store: the life's name, its count of writes, the store's own word for it.
+
+    Another life, or a smaller count, means that the store has lost what it knew: it was restarted empty, or a
+    replica that lagged behind took over.
+    """
 
     life: str
     count: int
@@ -101,18 +111,8 @@ class Store(Protocol):
     def now(self) -> float:
         """The time (seconds since 1970) by the one clock of all who use this store. Never waits."""
 
-    def version(self) -> tuple[str, int]:
-        """The store's life, and a count that grows with every write in it.
-
-        Another life, or a smaller count, means that the store has lost what it knew: it was restarted
-        empty, or a replica that lagged behind took over.
-        """
-
     def changes(self, since: Mark | None) -> Changes:
         """What has changed since the mark of earlier changes; everything, if that cannot be told."""
-
-    def squids(self) -> list[Squid]:
-        """All squids, in no order."""
 
     def get(self, ids: Iterable[str]) -> Mapping[str, Squid]:
         """Those of the ids that are known."""
@@ -127,7 +127,7 @@ class Store(Protocol):
         """When (by its own clock) each of these agents said goodbye, if it did lately."""
 
     def put_farewells(self, said: Mapping[str, float]) -> None:
-        """Keep for some minutes when agents said goodbye."""
+        """Keep for FAREWELL_SECONDS when agents said goodbye."""
 
     def put(self, squids: Sequence[Squid], gone: Sequence[str], events: Sequence[Event]) -> None:
         """Write squids as heard and remove the ids in `gone`, with the events, as one step."""
@@ -140,9 +140,6 @@ class Store(Protocol):
 
     def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
         """Remove those of `ids` still not heard since `silent_since`, with an event each; returns them."""
-
-    def events(self, count: int) -> list[Event]:
-        """The newest events, newest first."""
 
     def claim(self, name: str, seconds: float) -> bool:
         """Take the named lock, for so long at most; False if another server has it."""
@@ -257,7 +254,7 @@ class _Change:
 
     def hear(self, beat: Heartbeat, key: str, previous: Past, now: float) -> None:
         """A squid that we know."""
-        self.squids.append(_later(previous, beat, key, now, self.peers))
+        self.squids.append(heard_again(previous, beat, now, self.peers))
         if previous.beat.uuid != beat.uuid and now - previous.other_seen > self.lately:
             self.events.append(Event(now, EventKind.RESTARTED, key, f"agent {beat.uuid}"))
         if beat.state is not previous.beat.state:
@@ -266,7 +263,7 @@ class _Change:
     def meet(self, beat: Heartbeat, key: str, origin_id: str, origin: Past | None, now: float) -> None:
         """A squid that we do not know, at least not there."""
         if origin:
-            self.squids.append(_later(origin, beat, key, now, self.peers))
+            self.squids.append(heard_again(origin, beat, now, self.peers))
             self.gone.append(origin_id)
             self.events.append(Event(now, EventKind.MOVED, key, f"was {origin_id}"))
         elif self.room <= 0:
@@ -356,17 +353,11 @@ def _merged(known: Squid, present: Squid | None) -> Squid:
     )
 
 
-def heard_again(previous: Squid, beat: Heartbeat, now: float, peers: FindPeers = alone) -> Squid:
-    """A known squid after one more heartbeat."""
-    later = _later(previous, beat, squid_id(beat), now, peers)
-    return replace(later, verification=previous.verification, drained=previous.drained)
-
-
-def _later(previous: Past, beat: Heartbeat, key: str, now: float, peers: FindPeers) -> Squid:
+def heard_again(previous: Past, beat: Heartbeat, now: float, peers: FindPeers = alone) -> Squid:
     """What intake writes of a known squid after one more heartbeat: nothing of verifiers and operators."""
     seconds, strain = now - previous.seen, pressure(beat.metrics)
     present = utilisation(beat, beat.load, strain)
-    decision = decided(previous, key, peers, present, now)
+    decision = decided(previous, squid_id(beat), peers, present, now)
     return Squid(
         beat,
         previous.created,

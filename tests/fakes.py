@@ -6,7 +6,7 @@ from typing import Any
 
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Heartbeat
-from shoal_server.registry import Changes, Event, Mark
+from shoal_server.registry import Changes, Event, Mark, Store
 from shoal_server.squid import Listed, Owner, Place, Reach, Squid, Verification
 from shoal_server.stores.memory import MemoryStore
 
@@ -61,18 +61,23 @@ class Places:
         return self.locate(address), self.owner(address)
 
 
+def squids_of(store: Store) -> list[Squid]:
+    """All squids of a store, in no order."""
+    return list(store.get([squid.id for squid in store.changes(None).squids]).values())
+
+
 class FlakyStore(MemoryStore):
     """A store that is away while `away` is set."""
 
     away = False
 
+    def events(self, count: int) -> list[Event]:
+        """The newest events, newest first."""
+        return [event for _, event in reversed(self.log.entries())][:count]
+
     def _here(self) -> None:
         if self.away:
             raise Unavailable("the store is away")
-
-    def version(self) -> tuple[str, int]:
-        self._here()
-        return super().version()
 
     def changes(self, since: Mark | None) -> Changes:
         self._here()

@@ -1,6 +1,6 @@
 """The squids over time: alive or not, how warm, what they say of their load, what the server makes of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,7 +97,8 @@ class Fleet:
         if before is None:
             return self._first(index, now, now, float(self.reported[index]))
         beat = self._beat(index, float(self.reported[index]), now)
-        return Listed(heard_again(before.squid, beat, now, peers), before.place, before.owner)
+        later = replace(heard_again(before.squid, beat, now, peers), verification=_GOOD)
+        return Listed(later, before.place, before.owner)
 
     def _first(self, index: int, started: float, now: float, load: float) -> Listed:
         site = self.world.sites[self.world.squid_site[index]]

@@ -3,7 +3,7 @@
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 
@@ -35,9 +35,6 @@ class EventLog:
                     self.dropped_at = self._entries[0][1].at
                 self.logged += 1
                 self._entries.append((self.logged, event))
-
-    def __reversed__(self) -> Iterator[Event]:
-        return (event for _, event in reversed(self.entries()))
 
     def entries(self) -> list[tuple[int, Event]]:
         """All that are kept, with their numbers, oldest first."""

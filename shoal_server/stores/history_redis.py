@@ -29,9 +29,8 @@ from shoal_server.history import (
     LoggedEvent,
     Standing,
 )
-from shoal_server.registry import Event, EventKind
+from shoal_server.registry import MAX_EVENTS, Event, EventKind
 from shoal_server.roll import OVERLAP_SECONDS
-from shoal_server.stores.redis import MAX_EVENTS
 from shoal_server.stores.redis_client import RedisUser, translated
 from shoal_server.stores.redis_url import check, connect
 

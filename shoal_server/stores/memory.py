@@ -6,14 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from shoal_server.registry import Changes, Event, EventKind, Mark
+from shoal_server.registry import FAREWELL_SECONDS, MAX_CHANGES, MAX_EVENTS, Changes, Event, EventKind, Mark
 from shoal_server.reports import Report
 from shoal_server.squid import Squid, Verification
 from shoal_server.stores.history_memory import EventLog
 
-MAX_EVENTS = 100_000
-MAX_CHANGES = 10_000
-FAREWELL_SECONDS = 120
 LIFE = "memory"
 
 
@@ -112,10 +109,6 @@ class MemoryStore:
             if gone:
                 self._written(gone)
             return gone
-
-    def events(self, count: int) -> list[Event]:
-        with self._lock:
-            return list(reversed(self._events))[:count]
 
     def claim(self, name: str, seconds: float) -> bool:
         now = time.monotonic()

@@ -26,7 +26,7 @@ from typing import Any
 import redis
 
 from shoal_common.errors import Unavailable
-from shoal_server.registry import Changes, Event, EventKind, Mark
+from shoal_server.registry import FAREWELL_SECONDS, MAX_CHANGES, MAX_EVENTS, Changes, Event, Mark
 from shoal_server.reports import Report
 from shoal_server.squid import Squid, Verification
 from shoal_server.stores.records import (
@@ -40,11 +40,8 @@ from shoal_server.stores.records import (
 from shoal_server.stores.redis_client import RedisUser, translated
 from shoal_server.stores.redis_url import check, connect
 
-MAX_EVENTS = 100_000
-MAX_CHANGES = 10_000
 PART = 1000
 UUID_SECONDS = 3600
-FAREWELL_SECONDS = 120
 REPORT_KEPT_SECONDS = 3600
 COMPARE_SECONDS = 2.0
 
@@ -53,7 +50,7 @@ log = logging.getLogger(__name__)
 # Removing and checking must be one step: another server may have heard the squid in between.
 _EXPIRE = """
 local gone = {}
-for index = 4, #ARGV do
+for index = 5, #ARGV do
   local id = ARGV[index]
   local seen = redis.call('ZSCORE', KEYS[1], id)
   if seen and tonumber(seen) < tonumber(ARGV[1]) then
@@ -68,7 +65,7 @@ for index = 4, #ARGV do
 end
 if #gone > 0 then
   redis.call('INCR', KEYS[5])
-  redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[3], '*', 'ids', table.concat(gone, ' '))
+  redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[4], '*', 'ids', table.concat(gone, ' '))
 end
 return gone
 """
@@ -107,17 +104,8 @@ class RedisStore(RedisUser):
         return cls(lambda: connect(url))
 
     def now(self) -> float:
-        """The time by the clock of Redis, as last compared in `version`; until then by our own."""
+        """The time by the clock of Redis, as last compared in `changes`; until then by our own."""
         return self._clock()
-
-    @translated
-    def version(self) -> tuple[str, int]:
-        self._compare_clocks()
-        life, count = self._redis.mget([self._life, self._version])
-        if life is None:
-            self._redis.set(self._life, secrets.token_hex(8), nx=True)
-            life = self._redis.get(self._life)
-        return str(life), int(count or 0)
 
     @translated
     def changes(self, since: Mark | None) -> Changes:
@@ -160,12 +148,7 @@ class RedisStore(RedisUser):
         mark = Mark(str(life), int(count or 0), newest[0][0] if newest else "0-0")
         return Changes(mark, self._in_parts(ids, mark.life), whole=True)
 
-    @translated
-    def squids(self) -> list[Squid]:
-        ids: Any = self._redis.zrange(self._seen, 0, -1)
-        return [record.squid for record in self._in_parts(ids)]
-
-    def _in_parts(self, ids: Any, life: str | None = None) -> Iterator[SquidRecord]:
+    def _in_parts(self, ids: Any, life: str) -> Iterator[SquidRecord]:
         """A part at a time, so that other commands come between, and memory for all at once is not needed.
 
         Raises Unavailable if the store is not in this life any more: it was emptied meanwhile.
@@ -174,7 +157,7 @@ class RedisStore(RedisUser):
             part = ids[-PART:]
             del ids[-PART:]
             present, *rows = self._rows(part)
-            if life not in (None, present):
+            if present != life:
                 raise Unavailable("the store was emptied while it was read")
             yield from _records(part, rows)
 
@@ -278,16 +261,9 @@ class RedisStore(RedisUser):
     @translated
     def expire(self, ids: Sequence[str], silent_since: float, at: float) -> list[str]:
         keys = [self._seen, self._beats, self._checks, self._events, self._version, self._changes]
-        arguments = [repr(silent_since), repr(at), str(MAX_EVENTS), *ids]
+        arguments = [repr(silent_since), repr(at), str(MAX_EVENTS), str(MAX_CHANGES), *ids]
         gone: Any = self._redis.eval(_EXPIRE, len(keys), *keys, *arguments)
         return list(gone)
-
-    @translated
-    def events(self, count: int) -> list[Event]:
-        entries: Any = self._redis.xrevrange(self._events, count=count)
-        known = set(EventKind)  # a newer server may write others
-        found = (fields for _, fields in entries if fields["kind"] in known)
-        return [Event(float(e["at"]), EventKind(e["kind"]), e["id"], e["detail"]) for e in found]
 
     @translated
     def put_report(self, report: Report) -> None:

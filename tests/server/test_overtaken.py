@@ -11,7 +11,7 @@ from shoal_server.registry import Registry, Store
 from shoal_server.squid import LivenessRules
 from shoal_server.stores.memory import MemoryStore
 from shoal_server.stores.redis import RedisStore
-from tests.fakes import NOW, beat
+from tests.fakes import NOW, beat, squids_of
 
 ELSEWHERE = "203.0.113.5"
 
@@ -39,7 +39,7 @@ def gone(seconds: float, **changes: Any) -> Heartbeat:
 
 
 def addresses(registry: Registry) -> list[str]:
-    return sorted(squid.address for squid in registry.store.squids())
+    return sorted(squid.address for squid in squids_of(registry.store))
 
 
 def test_a_heartbeat_that_its_goodbye_has_overtaken_does_not_bring_the_squid_back(registry: Registry) -> None:
@@ -91,7 +91,7 @@ def test_a_heartbeat_from_where_the_squid_was_before_does_not_move_it_back(regis
 def test_an_agent_whose_clock_was_set_back_is_heard_where_it_is_known(registry: Registry) -> None:
     registry.hear([said(0)], NOW)
     registry.hear([said(-3600)], NOW + 30)
-    assert [squid.seen for squid in registry.store.squids()] == [NOW + 30]
+    assert [squid.seen for squid in squids_of(registry.store)] == [NOW + 30]
 
 
 def test_another_agent_at_the_endpoint_of_one_that_left_is_heard_whatever_its_clock_says(

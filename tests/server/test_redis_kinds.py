@@ -18,7 +18,7 @@ from testbed.process import wait_until
 from testbed.rabbitmq import Tls
 from testbed.redis import Redis, Sentinel
 from tests.conftest import need
-from tests.fakes import GOOD, NOW, beat
+from tests.fakes import GOOD, NOW, beat, squids_of
 from tests.faults.relay import Relay
 from tests.security.papers import Authority
 
@@ -46,13 +46,12 @@ def store_at(url: str) -> Iterator[RedisStore]:
 
 
 def use_every_part_of(store: RedisStore) -> None:
-    """Heartbeat, check, mark, event, lock, expiry."""
+    """Heartbeat, check, mark, lock, expiry."""
     Registry(store, LivenessRules()).hear([beat()], NOW)
     store.put_verification(ID, GOOD, [])
     store.put_drained(ID, True, [])
-    (found,) = store.squids()
+    (found,) = squids_of(store)
     assert (found.id, found.verification, found.drained) == (ID, GOOD, True)
-    assert [event.squid_id for event in store.events(5)] == [ID]
     assert [store.claim("x", 60), store.claim("x", 60)] == [True, False]
     assert store.expire([ID], NOW + 1, NOW + 1) == [ID]
 
@@ -66,7 +65,7 @@ def test_a_redis_that_speaks_tls_keeps_squids(start_redis: Callable[..., Redis],
 def test_a_redis_of_another_authority_is_unavailable(start_redis: Callable[..., Redis], tls: Tls) -> None:
     server = start_redis(tls=tls)
     with store_at(server.tls_url) as store, pytest.raises(Unavailable, match="certificate"):
-        store.squids()
+        squids_of(store)
 
 
 @contextmanager
@@ -93,11 +92,11 @@ def test_a_store_behind_sentinels_follows_the_one_that_is_promoted(
         wait_until(lambda: "1" in str(replica.told("ZCARD", "{shoal}:seen")), WITHIN, "it is replicated")
         master.kill()
         with pytest.raises(Unavailable):
-            store.squids()
+            squids_of(store)
 
         def follows() -> bool:
             try:
-                return [squid.id for squid in store.squids()] == [ID]
+                return [squid.id for squid in squids_of(store)] == [ID]
             except Unavailable:
                 return False
 

@@ -15,15 +15,15 @@ from redis.retry import Retry
 
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import AgentState, CacheType, Upstream
-from shoal_server.registry import Event, EventKind, Registry, Store
+from shoal_server.registry import MAX_EVENTS, Event, EventKind, Registry, Store
 from shoal_server.squid import LivenessRules, Reach, Verification
-from shoal_server.stores.memory import MAX_EVENTS, MemoryStore
+from shoal_server.stores.memory import MemoryStore
 from shoal_server.stores.redis import RedisStore
 from shoal_server.stores.redis_url import connect
 from testbed.process import wait_until
 from testbed.redis import Redis, RedisCluster
 from tests.conftest import need
-from tests.fakes import GOOD, NOW, beat, squid
+from tests.fakes import GOOD, NOW, beat, squid, squids_of
 
 ID = "192.0.2.1:3128"
 OTHER = {"uuid": "other", "public_ip": "198.51.100.9"}
@@ -66,11 +66,20 @@ def shared(redis_url: str) -> Iterator[tuple[RedisStore, RedisStore]]:
         yield RedisStore(lambda: one), RedisStore(lambda: two)
 
 
+def events_of(store: Store, count: int) -> list[Event]:
+    """The newest events that a store has written, newest first."""
+    if isinstance(store, MemoryStore):
+        return [event for _, event in reversed(store.log.entries())][:count]
+    assert isinstance(store, RedisStore)
+    found = [fields for _, fields in store._redis.xrevrange("{shoal}:events", count=count)]
+    return [Event(float(e["at"]), EventKind(e["kind"]), e["id"], e["detail"]) for e in found]
+
+
 # --- what is put ------------------------------------------------------------------------------------
 
 
 def test_a_new_store_is_empty(store: Store) -> None:
-    assert (store.squids(), store.events(10), dict(store.get([ID])), dict(store.ids_of(["u"]))) == (
+    assert (squids_of(store), events_of(store, 10), dict(store.get([ID])), dict(store.ids_of(["u"]))) == (
         [],
         [],
         {},
@@ -95,28 +104,28 @@ def test_a_squid_comes_back_as_it_was_put(store: Store) -> None:
         load=12.345678901,
     )
     store.put([whole], [], [])
-    assert store.squids() == [whole]
+    assert squids_of(store) == [whole]
     assert store.get([whole.id, "unknown"]) == {whole.id: whole}
 
 
 def test_a_squid_that_says_little_comes_back_as_it_was_put(store: Store) -> None:
     little = squid(FRESH, public_ip=None, private_ip="10.0.0.1", max_load=None)
     store.put([little], [], [])
-    assert store.squids() == [little]
+    assert squids_of(store) == [little]
 
 
 def test_a_later_put_replaces_what_was_heard_before(store: Store) -> None:
     store.put([squid(FRESH)], [], [])
     later = replace(squid(FRESH, load=7.0), seen=NOW + 30)
     store.put([later], [], [])
-    assert store.squids() == [later]
+    assert squids_of(store) == [later]
 
 
 def test_put_removes_those_that_are_gone_with_all_they_had(store: Store) -> None:
     store.put([squid(FRESH), squid(FRESH, **OTHER)], [], [])
     store.put_verification(ID, GOOD, [])
     store.put([], [ID, "unknown"], [])
-    assert [one.id for one in store.squids()] == [OTHER_ID]
+    assert [one.id for one in squids_of(store)] == [OTHER_ID]
     store.put([squid(FRESH)], [], [])
     assert store.get([ID])[ID].verification == FRESH
 
@@ -125,7 +134,7 @@ def test_an_id_that_is_both_gone_and_heard_stays_without_its_verification(store:
     store.put([squid(FRESH)], [], [])
     store.put_verification(ID, GOOD, [])
     store.put([squid(GOOD)], [ID], [])
-    assert [one.verification for one in store.squids()] == [FRESH]
+    assert [one.verification for one in squids_of(store)] == [FRESH]
 
 
 def test_what_the_next_heartbeat_is_judged_by_is_recalled_as_it_was_put(store: Store) -> None:
@@ -175,22 +184,22 @@ def test_the_id_of_an_agent_is_where_it_was_last_heard(store: Store) -> None:
     ],
     ids=["put", "gone", "verification", "expiry"],
 )
-def test_the_version_changes_whenever_something_was_written(
+def test_the_mark_changes_whenever_something_was_written(
     store: Store, write: Callable[[Store], object]
 ) -> None:
     store.put([squid(FRESH)], [], [])
-    before = store.version()
+    before = store.changes(None).mark
     write(store)
-    assert store.version() != before
+    assert store.changes(None).mark != before
 
 
-def test_the_version_stays_while_nothing_is_written(store: Store) -> None:
+def test_the_mark_stays_while_nothing_is_written(store: Store) -> None:
     store.put([squid(FRESH)], [], [])
-    before = store.version()
-    store.squids()
+    before = store.changes(None).mark
+    squids_of(store)
     store.expire([ID], NOW - 1, NOW)
     store.put_verification("unknown", GOOD, [])
-    assert store.version() == before
+    assert store.changes(None).mark == before
 
 
 # --- two writers that cannot undo each other --------------------------------------------------------
@@ -201,12 +210,12 @@ def test_put_never_undoes_a_verification(store: Store) -> None:
     heard = squid(FRESH, load=7.0)
     store.put_verification(ID, GOOD, [])
     store.put([heard], [], [])
-    assert [(one.beat.load, one.verification) for one in store.squids()] == [(7.0, GOOD)]
+    assert [(one.beat.load, one.verification) for one in squids_of(store)] == [(7.0, GOOD)]
 
 
 def test_put_never_writes_a_verification(store: Store) -> None:
     store.put([squid(GOOD)], [], [])
-    assert [one.verification for one in store.squids()] == [FRESH]
+    assert [one.verification for one in squids_of(store)] == [FRESH]
 
 
 def test_a_verification_never_undoes_what_was_heard(store: Store) -> None:
@@ -214,7 +223,7 @@ def test_a_verification_never_undoes_what_was_heard(store: Store) -> None:
     heard = replace(squid(FRESH, load=7.0, hostname="renamed.example.org"), seen=NOW + 30)
     store.put([heard], [], [])
     store.put_verification(ID, GOOD, [])
-    assert store.squids() == [heard.with_verification(GOOD)]
+    assert squids_of(store) == [heard.with_verification(GOOD)]
 
 
 @pytest.mark.parametrize("reach", list(Reach))
@@ -227,7 +236,7 @@ def test_a_verification_comes_back_as_it_was_put(store: Store, reach: Reach) -> 
 
 def test_the_verification_of_a_squid_that_is_gone_is_dropped_with_its_events(store: Store) -> None:
     store.put_verification(ID, GOOD, [Event(NOW, EventKind.VERIFIED, ID)])
-    assert (store.squids(), store.events(10)) == ([], [])
+    assert (squids_of(store), events_of(store, 10)) == ([], [])
 
 
 @pytest.mark.parametrize("drained", [True, False])
@@ -239,14 +248,14 @@ def test_the_mark_of_the_operator_is_kept_over_heartbeats_and_verifications(
     store.put_drained(ID, drained, [])
     store.put([squid(FRESH, load=7.0)], [], [])
     store.put_verification(ID, GOOD, [])
-    (found,) = store.squids()
+    (found,) = squids_of(store)
     assert (found.drained, found.beat.load, found.verification) == (drained, 7.0, GOOD)
     assert store.get([ID]) == {ID: found}
 
 
 def test_put_never_writes_the_mark_of_the_operator(store: Store) -> None:
     store.put([replace(squid(FRESH), drained=True)], [], [])
-    assert [one.drained for one in store.squids()] == [False]
+    assert [one.drained for one in squids_of(store)] == [False]
 
 
 def test_the_mark_of_the_operator_outlasts_the_squids_absence(store: Store) -> None:
@@ -254,19 +263,19 @@ def test_the_mark_of_the_operator_outlasts_the_squids_absence(store: Store) -> N
     store.put_drained(ID, True, [])
     store.put([], [ID], [])
     store.put([squid(FRESH)], [], [])
-    assert [one.drained for one in store.squids()] == [True]
+    assert [one.drained for one in squids_of(store)] == [True]
     store.expire([ID], NOW + 1, NOW + 1)
     store.put([squid(FRESH)], [], [])
-    assert [one.drained for one in store.squids()] == [True]
+    assert [one.drained for one in squids_of(store)] == [True]
 
 
 def test_the_mark_of_the_operator_comes_with_its_events(store: Store) -> None:
     event = Event(NOW, EventKind.DRAINED, ID, "for repair")
     store.put([squid(FRESH)], [], [])
-    before = store.version()
+    before = store.changes(None).mark
     store.put_drained(ID, True, [event])
-    assert store.events(1) == [event]
-    assert store.version() != before
+    assert events_of(store, 1) == [event]
+    assert store.changes(None).mark != before
 
 
 # --- changes ----------------------------------------------------------------------------------------
@@ -296,14 +305,14 @@ def test_when_an_agent_said_goodbye_is_known_by_its_own_clock(store: Store) -> N
 def test_expiry_removes_the_named_squids_last_seen_before_a_time(store: Store) -> None:
     store.put([replace(squid(FRESH), seen=NOW - 200), squid(FRESH, **OTHER)], [], [])
     assert store.expire([ID, OTHER_ID], NOW - 180, NOW) == [ID]
-    assert [one.id for one in store.squids()] == [OTHER_ID]
+    assert [one.id for one in squids_of(store)] == [OTHER_ID]
 
 
 def test_expiry_leaves_squids_that_are_not_named(store: Store) -> None:
     old = [replace(squid(FRESH, **more), seen=NOW - 200) for more in ({}, OTHER)]
     store.put(old, [], [])
     assert store.expire([OTHER_ID, "unknown"], NOW - 180, NOW) == [OTHER_ID]
-    assert [one.id for one in store.squids()] == [ID]
+    assert [one.id for one in squids_of(store)] == [ID]
 
 
 def test_a_squid_seen_exactly_then_stays(store: Store) -> None:
@@ -314,7 +323,7 @@ def test_a_squid_seen_exactly_then_stays(store: Store) -> None:
 def test_expiry_makes_an_event_for_each(store: Store) -> None:
     store.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
     store.expire([ID], NOW - 180, NOW + 0.5)
-    assert store.events(10) == [Event(NOW + 0.5, EventKind.EXPIRED, ID, "sq1.example.org")]
+    assert events_of(store, 10) == [Event(NOW + 0.5, EventKind.EXPIRED, ID, "sq1.example.org")]
 
 
 def test_an_expired_squid_that_returns_has_no_verification(store: Store) -> None:
@@ -322,7 +331,7 @@ def test_an_expired_squid_that_returns_has_no_verification(store: Store) -> None
     store.put_verification(ID, GOOD, [])
     store.expire([ID], NOW - 180, NOW)
     store.put([squid(FRESH)], [], [])
-    assert [one.verification for one in store.squids()] == [FRESH]
+    assert [one.verification for one in squids_of(store)] == [FRESH]
 
 
 def test_a_squid_heard_by_another_server_meanwhile_does_not_expire(
@@ -330,16 +339,16 @@ def test_a_squid_heard_by_another_server_meanwhile_does_not_expire(
 ) -> None:
     mine, theirs = shared
     mine.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
-    assert mine.squids()[0].seen == NOW - 200
+    assert squids_of(mine)[0].seen == NOW - 200
     theirs.put([squid(FRESH)], [], [])
     assert mine.expire([ID], NOW - 180, NOW) == []
-    assert len(theirs.squids()) == 1
+    assert len(squids_of(theirs)) == 1
 
 
 def test_two_sweepers_expire_a_squid_once(store: Store) -> None:
     store.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
     assert [store.expire([ID], NOW - 180, NOW), store.expire([ID], NOW - 180, NOW)] == [[ID], []]
-    assert len(store.events(10)) == 1
+    assert len(events_of(store, 10)) == 1
 
 
 # --- events -----------------------------------------------------------------------------------------
@@ -348,20 +357,20 @@ def test_two_sweepers_expire_a_squid_once(store: Store) -> None:
 def test_events_come_newest_first_and_no_more_than_asked_for(store: Store) -> None:
     for number in range(5):
         store.put([], [], [Event(NOW + number, EventKind.JOINED, f"id{number}", f"detail {number}")])
-    assert [event.squid_id for event in store.events(3)] == ["id4", "id3", "id2"]
+    assert [event.squid_id for event in events_of(store, 3)] == ["id4", "id3", "id2"]
 
 
 def test_events_of_one_put_are_kept_in_their_order(store: Store) -> None:
     both = [JOINED, Event(NOW, EventKind.MOVED, OTHER_ID, f"was {ID}")]
     store.put([squid(FRESH)], [], both)
-    assert store.events(10) == both[::-1]
+    assert events_of(store, 10) == both[::-1]
 
 
 def test_an_event_of_a_verification_comes_back_as_it_was_put(store: Store) -> None:
     store.put([squid(FRESH)], [], [])
     event = Event(NOW + 0.25, EventKind.FAILED, ID, 'it "broke" — naïvely')
     store.put_verification(ID, GOOD, [event])
-    assert store.events(1) == [event]
+    assert events_of(store, 1) == [event]
 
 
 def test_old_events_make_room_for_new_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +379,7 @@ def test_old_events_make_room_for_new_ones(store: Store, monkeypatch: pytest.Mon
     for start in range(0, most + 2000, 1000):
         batch = [Event(NOW, EventKind.JOINED, f"id{start + number}") for number in range(1000)]
         store.put([], [], batch)
-    kept = store.events(10 * most)
+    kept = events_of(store, 10 * most)
     assert most <= len(kept) <= most + 200
     assert kept[0].squid_id == f"id{most + 1999}"
 
@@ -418,26 +427,26 @@ def test_intake_and_verifier_at_once_lose_nothing_of_each_other(store: Store) ->
         done = [threads.submit(each, number) for number in range(1, 51) for each in (hear, verify)]
         for one in done:
             one.result()
-    (found,) = store.squids()
+    (found,) = squids_of(store)
     assert found.seen > NOW
     assert found.verification.failures > 0
 
 
 def test_what_one_server_writes_another_reads(shared: tuple[RedisStore, RedisStore]) -> None:
     mine, theirs = shared
-    before = theirs.version()
+    before = theirs.changes(None).mark
     mine.put([squid(FRESH)], [], [JOINED])
     theirs.put_verification(ID, GOOD, [])
-    assert mine.squids() == theirs.squids() == [squid(GOOD)]
-    assert theirs.events(1) == [JOINED]
-    assert theirs.version() != before
+    assert squids_of(mine) == squids_of(theirs) == [squid(GOOD)]
+    assert events_of(theirs, 1) == [JOINED]
+    assert theirs.changes(None).mark != before
     assert [mine.claim("x", 60), theirs.claim("x", 60)] == [True, False]
 
 
 def test_two_servers_that_hear_one_squid_list_it_once(shared: tuple[RedisStore, RedisStore]) -> None:
     for number, store in enumerate(shared):
         Registry(store, LivenessRules()).hear([beat()], NOW + number)
-    (found,) = shared[0].squids()
+    (found,) = squids_of(shared[0])
     assert (found.created, found.seen) == (NOW, NOW + 1)
 
 
@@ -445,8 +454,7 @@ def test_two_servers_that_hear_one_squid_list_it_once(shared: tuple[RedisStore, 
 
 
 CALLS: dict[str, Callable[[Store], object]] = {
-    "version": lambda store: store.version(),
-    "squids": lambda store: store.squids(),
+    "changes": lambda store: store.changes(None),
     "get": lambda store: store.get([ID]),
     "recall": lambda store: store.recall([ID]),
     "ids_of": lambda store: store.ids_of(["u"]),
@@ -454,7 +462,6 @@ CALLS: dict[str, Callable[[Store], object]] = {
     "put_verification": lambda store: store.put_verification(ID, GOOD, []),
     "expire": lambda store: store.expire([ID], NOW, NOW),
     "put_drained": lambda store: store.put_drained(ID, True, []),
-    "events": lambda store: store.events(10),
     "claim": lambda store: store.claim("x", 60),
 }
 
@@ -470,7 +477,7 @@ def test_a_redis_that_is_killed_is_unavailable_to_every_method_and_needs_no_rest
         with pytest.raises(Unavailable, match="Redis"):
             pytest.fail(f"{name} returned {call(store)!r}")
     server.start()
-    assert store.squids() == [squid(FRESH)]
+    assert squids_of(store) == [squid(FRESH)]
     for call in CALLS.values():
         call(store)
 
@@ -483,10 +490,23 @@ def test_a_redis_that_loses_its_memory_is_used_again_with_its_scripts(
     store.put([squid(FRESH)], [], [])
     store.put_verification(ID, GOOD, [])
     server.restart()
-    assert store.squids() == []
+    assert squids_of(store) == []
     store.put([replace(squid(FRESH), seen=NOW - 200)], [], [])
     store.put_verification(ID, GOOD, [])
     assert store.expire([ID], NOW - 180, NOW) == [ID]
+
+
+def test_expiry_keeps_no_more_changes_than_other_writes_do(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_server.stores.redis.MAX_CHANGES", 100)
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        store = RedisStore(lambda: client)
+        ports = range(1, 501)
+        store.put([squid(FRESH, uuid=f"u{port}", port=port) for port in ports], [], [])
+        for port in ports:
+            store.expire([f"192.0.2.1:{port}"], NOW + 1, NOW + 1)
+        assert client.xlen("{shoal}:changes") <= 200
 
 
 class EmptiedInBetween(RedisStore):
@@ -527,16 +547,16 @@ def test_a_redis_that_hangs_is_unavailable_after_a_bounded_wait(redis_server: Re
         redis_server.pause()
         try:
             with pytest.raises(Unavailable):
-                store.squids()
+                squids_of(store)
         finally:
             redis_server.resume()
-        assert len(store.squids()) == 1
+        assert len(squids_of(store)) == 1
 
 
 def test_a_redis_that_wants_a_password_is_unavailable(redis_server: Redis, redis_url: str) -> None:
     store = RedisStore.from_url(redis_url.replace("redis://", "redis://nobody:wrong@"))
     with pytest.raises(Unavailable):
-        store.squids()
+        squids_of(store)
 
 
 def test_a_record_that_cannot_be_read_costs_no_other_squid(redis_url: str) -> None:
@@ -546,7 +566,7 @@ def test_a_record_that_cannot_be_read_costs_no_other_squid(redis_url: str) -> No
         for number, record in enumerate(["", "{", "[]", "null", '{"beat": {}}', '{"beat": 1, "load": "x"}']):
             client.hset("{shoal}:beats", f"bad{number}", record)
             client.zadd("{shoal}:seen", {f"bad{number}": NOW})
-        assert [one.id for one in store.squids()] == [OTHER_ID]
+        assert [one.id for one in squids_of(store)] == [OTHER_ID]
         assert dict(store.get(["bad1", OTHER_ID])).keys() == {OTHER_ID}
 
 
@@ -557,7 +577,7 @@ def test_a_verification_of_a_newer_server_is_read_as_far_as_it_is_understood(red
         client.hset(
             "{shoal}:checks", ID, '{"reach": "global", "reason": "ok", "checked": 1.0, "due": 2.0, "new": 3}'
         )
-        assert store.squids()[0].verification == Verification(Reach.GLOBAL, "ok", 1.0, 2.0)
+        assert squids_of(store)[0].verification == Verification(Reach.GLOBAL, "ok", 1.0, 2.0)
 
 
 # --- locks that are given back, and one clock ---------------------------------------------------------
@@ -583,10 +603,10 @@ def test_servers_whose_clocks_differ_have_one_clock(
     shared: tuple[RedisStore, RedisStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = shared
-    one.version()
+    one.changes(None)
     fast = time.time
     monkeypatch.setattr("shoal_server.stores.redis.time.time", lambda: fast() + 500)
-    two.version()
+    two.changes(None)
     there = two.now()
     monkeypatch.undo()
     assert abs(there - one.now()) < 5.0
@@ -596,8 +616,8 @@ def test_a_clock_that_is_set_between_two_comparisons_does_not_count(
     shared: tuple[RedisStore, RedisStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = shared
-    one.version()
-    two.version()
+    one.changes(None)
+    two.changes(None)
     true = time.time
     monkeypatch.setattr("shoal_server.stores.redis.time.time", lambda: true() - 7200)
     there = two.now()
