@@ -317,14 +317,16 @@ def squid_id(beat: Heartbeat) -> str:
     """A squid is the endpoint it advertises: restarts, new uuids and new names do not make another.
 
     Behind a NAT several squids share one external address, so there the private address belongs to
-    the identity; without any public address it is all there is.
+    the identity. An address that means something inside one site alone is had by others on other sites, so
+    where there is no other the name belongs to the identity.
     """
     inside = beat.private_ip or beat.ipv6
     if beat.public_ip:
         return f"{beat.public_ip}:{beat.port}"
     if beat.external_ip:
         return f"{beat.external_ip}:{beat.port}" + (f"/{inside}" if inside else "")
-    return f"[{inside}]:{beat.port}" if inside and ":" in inside else f"{inside}:{beat.port}"
+    endpoint = f"[{inside}]:{beat.port}" if inside and ":" in inside else f"{inside}:{beat.port}"
+    return f"{endpoint}/{beat.hostname}" if inside and is_site_local(inside) else endpoint
 
 
 def public_address(beat: Heartbeat) -> str | None:

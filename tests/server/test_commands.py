@@ -21,7 +21,7 @@ from tests.server.process import MODULE, ServerProcess, amqp_url, publish, run
 
 TOKEN = "correct-horse-battery"
 SQUIDS = {f"192.0.2.{n}:3128" for n in (1, 2, 3)}
-PRIVATE = "10.1.2.3:3128"
+PRIVATE = "10.1.2.3:3128/inside"
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,28 @@ def test_an_external_address_alone_is_the_endpoint() -> None:
     assert squid_id(beat(public_ip=None, external_ip="192.0.2.1")) == ID
 
 
-def test_a_squid_without_public_address_is_its_private_endpoint() -> None:
-    assert squid_id(beat(public_ip=None, private_ip="10.0.0.1")) == "10.0.0.1:3128"
+def test_a_squid_without_public_address_is_its_private_endpoint_under_its_name() -> None:
+    said = beat(public_ip=None, private_ip="10.0.0.1", hostname="sq1")
+    assert squid_id(said) == "10.0.0.1:3128/sq1"
+
+
+def test_two_sites_may_have_squids_of_the_same_private_address(registry: Registry, store: FlakyStore) -> None:
+    for turn in range(3):
+        for uuid, name in (("a", "squid.uvic.ca"), ("b", "squid.cern.ch")):
+            registry.hear(
+                [beat(uuid=uuid, hostname=name, public_ip=None, private_ip="172.17.0.1")], NOW + 30 * turn
+            )
+    assert sorted(one.beat.hostname for one in store.squids()) == ["squid.cern.ch", "squid.uvic.ca"]
+    assert kinds(store) == [EventKind.JOINED, EventKind.JOINED]
+
+
+def test_a_private_squid_that_is_renamed_under_way_is_the_same_squid(
+    registry: Registry, store: FlakyStore
+) -> None:
+    for name in ("sq1", "sq1.example.org"):
+        registry.hear([beat(hostname=name, public_ip=None, private_ip="10.0.0.1")], NOW)
+    assert [one.id for one in store.squids()] == ["10.0.0.1:3128/sq1.example.org"]
+    assert kinds(store) == [EventKind.JOINED, EventKind.MOVED]
 
 
 def test_a_squid_with_ipv6_alone_is_its_bracketed_endpoint() -> None:

@@ -163,10 +163,11 @@ def test_nobody_knows_a_squid_that_never_was(path: str) -> None:
 
 
 def test_a_private_squid_has_a_page_for_its_own_site_and_the_operator_alone() -> None:
-    one = site(squid(public_ip=None, private_ip="10.0.0.1", hostname="secret"), token=TOKEN)
-    happened(one, "10.0.0.1:3128", (EventKind.JOINED, "secret"))
-    assert "secret" not in one.get("/squid/10.0.0.1:3128").text
-    assert "Private address 10.0.0.1" in words(one, "/squid/10.0.0.1:3128", INSIDE)
+    one = site(squid(public_ip=None, private_ip="10.0.0.1", hostname="sq1"), token=TOKEN)
+    happened(one, "10.0.0.1:3128/sq1", (EventKind.JOINED, "secret"))
+    answer = one.get("/squid/10.0.0.1:3128/sq1")
+    assert (answer.status_code, "secret" in answer.text) == (404, False)
+    assert "Private address 10.0.0.1" in words(one, "/squid/10.0.0.1:3128/sq1", INSIDE)
 
 
 def test_a_private_squid_that_is_gone_is_for_the_operator_alone() -> None:
