@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,8 +67,7 @@ class Headline:
     def of(cls, backend: Backend, rows: Sequence[Row], now: float) -> "Headline":
         counts = Counter(row.state for row in rows)
         notes = _notes(backend, now)
-        serving = SERVING if backend.lookup.verify else SERVING | {State.UNVERIFIED}
-        mood, words = _verdict(counts, serving)
+        mood, words = _verdict(counts, verify=backend.lookup.verify)
         if notes:
             lacking = not backend.reporter.connected or backend.keeper.stale_since is not None
             mood = Mood.BAD if lacking else max(mood, Mood.WARN, key=list(Mood).index)
@@ -101,18 +100,22 @@ def _troubled(rows: Iterable[Row]) -> Iterable[Row]:
     return (row for row in rows if row.state in TROUBLED)
 
 
-def _verdict(counts: Mapping[State, int], good: Set[State]) -> tuple[Mood, str]:
+def _verdict(counts: Mapping[State, int], *, verify: bool) -> tuple[Mood, str]:
     total = sum(counts.values())
-    serving = sum(counts.get(state, 0) for state in good)
+    serving = sum(counts.get(state, 0) for state in (SERVING if verify else SERVING | {State.UNVERIFIED}))
+    unsure = counts.get(State.UNCHECKABLE, 0) if verify else 0
     troubled = sum(counts.get(state, 0) for state in TROUBLED)
     if not total:
         return Mood.WARN, "No squid is heard."
     words = f"{whole(serving)} of {squids(total)} {'serves' if total == 1 else 'serve'}"
     if troubled:
         words += f"; {whole(troubled)} {'fails or is' if troubled == 1 else 'fail or are'} silent"
-    if troubled >= total * MOST_TROUBLED:
+    if unsure:
+        words += f"; {whole(unsure)} could not be checked"
+    if not serving or troubled >= total * MOST_TROUBLED:
         return Mood.BAD, f"{words}."
-    return (Mood.WARN if troubled > total * MANY_TROUBLED else Mood.GOOD), f"{words}."
+    doubtful = max(troubled, unsure) > total * MANY_TROUBLED
+    return (Mood.WARN if doubtful else Mood.GOOD), f"{words}."
 
 
 def _notes(backend: Backend, now: float) -> list[str]:

@@ -7,7 +7,7 @@ from flask import url_for
 
 from shoal_common.heartbeat import Upstream
 from shoal_server.crowding import openings
-from shoal_server.squid import Listed, Liveness, LivenessRules, Place, Reach, Squid
+from shoal_server.squid import Listed, Liveness, LivenessRules, Place, Reach, Squid, Verification
 from shoal_server.web.questions import id_for
 from shoal_server.web.words import percent, span
 
@@ -22,6 +22,7 @@ class State(StrEnum):
 
     VERIFIED = "verified"
     LOCAL = "own site only"
+    UNCHECKABLE = "could not be checked"
     UNVERIFIED = "not checked yet"
     DRAINING = "draining"
     SILENT = "silent"
@@ -34,7 +35,7 @@ class State(StrEnum):
         return self.name.lower()
 
 
-SERVING = frozenset({State.VERIFIED, State.LOCAL})
+SERVING = frozenset({State.VERIFIED, State.LOCAL, State.UNCHECKABLE})
 """Workers may be told of these; where nothing is checked, also of those not checked yet."""
 TROUBLED = frozenset({State.SILENT, State.GONE, State.FAILED})
 ORDER = {state: number for number, state in enumerate(State)}
@@ -109,14 +110,14 @@ class Row:
     @property
     def outcome(self) -> str:
         """How its checks ended, in a word."""
-        return _BY_REACH[self.squid.verification.reach].value
+        return _as_checked(self.squid.verification).value
 
     @property
     def reason(self) -> str:
         """What else is to be said of its state: how it was checked, and why that did not end well."""
         check = self.squid.verification
-        reach = _BY_REACH[check.reach]
-        known = "" if self.state is reach else reach.value
+        found = _as_checked(check)
+        known = "" if self.state is found else found.value
         why = "" if check.reach is Reach.GLOBAL or check.checked is None else check.reason
         return ": ".join(part for part in (known, why) if part)
 
@@ -170,10 +171,15 @@ def state_of(squid: Squid, now: float, rules: LivenessRules) -> State:
     liveness = squid.liveness(now, rules)
     if liveness is not Liveness.ALIVE:
         return State.GONE if liveness is Liveness.DEAD else State.SILENT
-    reach = squid.verification.reach
-    if squid.draining and reach is not Reach.FAILED:
-        return State.DRAINING
-    return _BY_REACH[reach]
+    found = _as_checked(squid.verification)
+    return State.DRAINING if squid.draining and found is not State.FAILED else found
+
+
+def _as_checked(check: Verification) -> State:
+    """What its checks alone say; where no origin could be reached, they say nothing for or against it."""
+    if check.reach is Reach.UNVERIFIED and check.checked is not None:
+        return State.UNCHECKABLE
+    return _BY_REACH[check.reach]
 
 
 def place_words(place: Place | None) -> str:

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from shoal_server.squid import Reach, Squid, Verification
+from shoal_server.web import rows
+from shoal_server.web.rows import State
 from tests.fakes import GOOD, NOW, squid
 from tests.server.site import Site
 from tests.server.test_pages import Page
 
+UNCHECKABLE = Verification(Reach.UNVERIFIED, "no origin could be reached to check it by", NOW, NOW)
 FAILED = Verification(Reach.FAILED, "connection refused", NOW, NOW)
 
 
@@ -56,6 +60,50 @@ def test_where_nothing_is_checked_a_squid_serves_unchecked() -> None:
     trusting.store.now = lambda: NOW  # type: ignore[method-assign]
     trusting.show([replace(one, verification=Verification()) for one in world(3, 0)])
     assert "All is well: 3 of 3 squids serve." in verdict(trusting)[1]
+
+
+@pytest.mark.parametrize(
+    ("why", "squids"),
+    [
+        ("all are draining", [replace(one, drained=True) for one in world(4, 0)]),
+        ("none is checked yet", [one.with_verification(Verification()) for one in world(4, 0)]),
+        ("some drain, the others fail", [replace(one, drained=True) for one in world(3, 1)]),
+    ],
+)
+def test_nothing_is_well_while_no_worker_is_told_of_any_squid(why: str, squids: list[Squid]) -> None:
+    empty = site(0)
+    for one in squids:
+        empty.store.put([one], [], [])
+        empty.store.put_drained(one.id, one.drained, [])
+    empty.show(squids)
+    assert empty.told("/nearest") == [], why
+    mood, words = verdict(empty)
+    assert (mood, "All is well" in words) == ("bad", False), why
+    assert "0 of 4 squids serve" in words
+
+
+def test_squids_serve_that_no_origin_could_be_reached_to_check_by_and_the_page_says_so() -> None:
+    away = site(0)
+    away.show(one.with_verification(UNCHECKABLE) for one in world(4, 0))
+    assert len(away.told("/nearest")) == 4
+    mood, words = verdict(away)
+    assert mood == "warn"
+    assert "4 of 4 squids serve; 4 could not be checked." in words
+    assert "no origin could be reached to check it by" in words
+    assert "4 not checked yet" not in words
+
+
+def test_a_squid_that_is_told_unchecked_is_one_of_those_that_serve() -> None:
+    mixed = site(19)
+    mixed.show([next(world(1, 0)).with_verification(UNCHECKABLE)])
+    assert "All is well: 19 of 19 squids serve; 1 could not be checked." in verdict(mixed)[1]
+
+
+def test_every_state_has_a_colour_of_its_own() -> None:
+    style = Path(rows.__file__).with_name("static").joinpath("style.css").read_text()
+    for state in State:
+        assert f".{state.token} {{ fill: " in style
+        assert style.count(f"  --{state.token}: #") == 2, "light and dark"
 
 
 def test_no_squid_at_all_is_worth_a_warning() -> None:
