@@ -11,12 +11,12 @@ from flask import request
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from shoal_common.heartbeat import CacheType, Upstream
-from shoal_common.hosts import HostPort
 from shoal_common.proxylist import ProxyList
 from shoal_server.lookup import ANY_TYPE, SQUIDS, Explanation
 from shoal_server.ranking import Requester
 from shoal_server.squid import Squid, is_site_local
 from shoal_server.web.backend import Backend, is_operator, requester_address
+from shoal_server.web.discretion import id_for
 from shoal_server.web.parameters import Address, YesNo, read
 from shoal_server.web.wpad import PLAIN, pac_by_service, proxies, proxy
 
@@ -126,8 +126,3 @@ def _chain(found: Explanation) -> ProxyList:
 def shown_id(found: Explanation, squid: Squid) -> str:
     """A squid's id for whoever asks: behind a NAT it holds the inside address, which is its site's affair."""
     return id_for(squid, whole=squid.id in found.open_to_asker)
-
-
-def id_for(squid: Squid, *, whole: bool) -> str:
-    """The `whole` id, or what outsiders may know of it; a private-only squid has no other."""
-    return squid.id if whole or squid.private_only else str(HostPort(squid.address, squid.beat.port))

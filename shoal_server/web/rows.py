@@ -8,7 +8,7 @@ from flask import url_for
 from shoal_common.heartbeat import Upstream
 from shoal_server.crowding import openings
 from shoal_server.squid import Listed, Liveness, LivenessRules, Place, Reach, Squid, Verification
-from shoal_server.web.questions import id_for
+from shoal_server.web.discretion import id_for
 from shoal_server.web.words import percent, span
 
 SKEW_SECONDS = 10.0

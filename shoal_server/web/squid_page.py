@@ -16,9 +16,9 @@ from shoal_server.registry import Event, EventKind
 from shoal_server.squid import is_site_local
 from shoal_server.web.backend import Backend, is_operator, requester_address
 from shoal_server.web.charts import Chart, hits_chart, load_chart
+from shoal_server.web.discretion import beat_for, detail_for, id_for
 from shoal_server.web.headline import Mood
 from shoal_server.web.map import Area, marks
-from shoal_server.web.questions import id_for
 from shoal_server.web.rows import Row
 from shoal_server.web.words import percent, rate, whole
 
@@ -63,8 +63,9 @@ def blueprint(backend: Backend) -> Blueprint:
         grain = SPANS.get(over, Grain.FINE)
         row = _present(backend, shown, request.args.get("name"), now)
         past = _past(backend, row.squid.id if row else shown, grain, now)
-        everything = is_operator(request, backend.operator_token)
-        if row is None and not (everything or _is_open(shown, past)):
+        operator = is_operator(request, backend.operator_token)
+        whole = operator or bool(row and row.local)
+        if row is None and not (operator or _is_open(shown, past)):
             past = Past(away=past.away)
         if row is None and not (past.events or past.samples):
             page = render_template("squid.html", row=None, shown=shown, past=past, name=shown)
@@ -86,8 +87,8 @@ def blueprint(backend: Backend) -> Blueprint:
             charts=charts,
             over="month" if grain is Grain.COARSE else "day",
             past=past,
-            happenings=[_told(event, whole=everything or bool(row and row.local)) for event in past.events],
-            said=_said(row) if row else [],
+            happenings=[_told(event, whole=whole, operator=operator) for event in past.events],
+            said=_said(row, whole=whole) if row else [],
         )
         return make_response(page)
 
@@ -139,17 +140,14 @@ def _last_name(past: Past) -> str | None:
     return next((event.detail for event in named), None)
 
 
-def _told(event: Event, *, whole: bool) -> Happening:
-    """Where a squid came from may be an inside address, which is its site's affair."""
-    detail = event.detail
-    if event.kind is EventKind.MOVED and not whole and _is_inside(detail.removeprefix("was ")):
-        detail = ""
+def _told(event: Event, *, whole: bool, operator: bool) -> Happening:
+    detail = detail_for(event, whole=whole, operator=operator)
     return Happening(event.at, event.kind.value, detail, MOODS.get(event.kind))
 
 
-def _said(row: Row) -> list[tuple[str, str]]:
-    """What its last heartbeat said, and its own site sees all of it."""
-    beat = row.squid.beat
+def _said(row: Row, *, whole: bool) -> list[tuple[str, str]]:
+    """What its last heartbeat said."""
+    beat = beat_for(row.squid, whole=whole)
     metrics = beat.metrics
     said: list[tuple[str, str | None]] = [
         ("Host name", beat.hostname),
@@ -157,7 +155,7 @@ def _said(row: Row) -> list[tuple[str, str]]:
         ("Public address", beat.public_ip),
         ("Seen from outside as", beat.external_ip),
         ("IPv6 address", beat.ipv6),
-        ("Private address", beat.private_ip if row.local else None),
+        ("Private address", beat.private_ip),
         ("Kind", beat.cache_type.value.capitalize()),
         ("Serves", row.services),
         ("Load", rate(beat.load)),

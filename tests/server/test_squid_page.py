@@ -104,11 +104,11 @@ def test_what_an_agent_does_not_say_is_left_out() -> None:
 
 
 def test_its_events_are_told_newest_first() -> None:
-    one = site(squid())
+    one = site(squid(), token=TOKEN)
     happened(
         one, ID, (EventKind.JOINED, "sq1"), (EventKind.FAILED, "timed out"), (EventKind.DRAINED, "ada: disk")
     )
-    told = words(one, f"/squid/{ID}")
+    told = words(one, f"/squid/{ID}", Authorization=f"Bearer {TOKEN}")
     assert told.index("drained ada: disk") < told.index("failed timed out") < told.index("joined sq1")
 
 
@@ -201,13 +201,49 @@ def test_squids_behind_one_nat_are_told_apart_by_name_without_their_inside_addre
     assert "Private address 10.0.0.2" in words(one, f"/squid/{ID}/10.0.0.2", INSIDE)
 
 
-def test_where_a_squid_came_from_is_told_unless_that_is_inside() -> None:
+@pytest.mark.parametrize("former", ["192.0.2.77:3128", "10.0.0.9:3128"])
+def test_where_a_squid_came_from_is_its_own_sites_affair(former: str) -> None:
     one = site(squid())
-    happened(one, ID, (EventKind.MOVED, "was 192.0.2.77:3128"), (EventKind.MOVED, "was 10.0.0.9:3128"))
+    happened(one, ID, (EventKind.MOVED, f"was {former}"))
+    assert former not in words(one, f"/squid/{ID}")
+    assert f"was {former}" in words(one, f"/squid/{ID}", INSIDE)
+
+
+@pytest.mark.parametrize("path", [f"/squid/{ID}", f"/api/v1/squids/{ID}", f"/api/v1/squids/{ID}/events"])
+def test_the_agents_id_by_which_others_could_speak_in_its_name_is_for_its_own_site(path: str) -> None:
+    one = site(squid(uuid="deadbeef01"))
+    happened(one, ID, (EventKind.RESTARTED, "agent deadbeef02"))
+    assert "deadbeef" not in one.get(path).text
+    assert "deadbeef" in one.get(path, INSIDE).text
+
+
+@pytest.mark.parametrize("path", [f"/squid/{ID}", f"/api/v1/squids/{ID}/events"])
+@pytest.mark.parametrize("kind", [EventKind.DRAINED, EventKind.UNDRAINED, EventKind.FORGOTTEN])
+def test_who_changed_what_and_why_is_for_operators_alone(path: str, kind: EventKind) -> None:
+    one = site(squid(), token=TOKEN)
+    happened(one, ID, (kind, "ada: stolen disk"))
+    for address in (STRANGER, INSIDE):
+        told = one.get(path, address).text
+        assert kind.value in told
+        assert "ada" not in told
+    assert "ada: stolen disk" in one.get(path, Authorization=f"Bearer {TOKEN}").text
+
+
+def test_of_a_squid_that_is_gone_strangers_are_not_told_who_forgot_it() -> None:
+    one = site()
+    happened(one, ID, (EventKind.JOINED, "sq1.example.org"), (EventKind.FORGOTTEN, "ada: stolen disk"))
     told = words(one, f"/squid/{ID}")
-    assert "was 192.0.2.77:3128" in told
-    assert "10.0.0.9" not in told
-    assert "was 10.0.0.9:3128" in words(one, f"/squid/{ID}", INSIDE)
+    assert "forgotten" in told
+    assert "ada" not in told
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_page_and_api_hide_the_same_details(kind: EventKind) -> None:
+    one = site(squid(), token=TOKEN)
+    happened(one, ID, (kind, "a detail"))
+    for address, headers in ((STRANGER, {}), (INSIDE, {}), (STRANGER, {"Authorization": f"Bearer {TOKEN}"})):
+        (event,) = one.get(f"/api/v1/squids/{ID}/events", address, **headers).get_json()["events"]
+        assert ("a detail" in words(one, f"/squid/{ID}", address, **headers)) is bool(event["detail"])
 
 
 # --- hostile ------------------------------------------------------------------------------------------
@@ -216,9 +252,9 @@ def test_where_a_squid_came_from_is_told_unless_that_is_inside() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_is_shown_and_not_obeyed(text: str) -> None:
     def elements(detail: str) -> list[tuple[str, list[str]]]:
-        one = site(squid(Verification(Reach.FAILED, detail, NOW, NOW), agent="shoal"))
+        one = site(squid(Verification(Reach.FAILED, detail, NOW, NOW), agent="shoal"), token=TOKEN)
         happened(one, ID, (EventKind.FAILED, detail), (EventKind.DRAINED, detail))
-        shown = Page(one.get(f"/squid/{ID}").text)
+        shown = Page(one.get(f"/squid/{ID}", Authorization=f"Bearer {TOKEN}").text)
         assert detail in shown.text
         return [(tag, sorted(attributes)) for tag, attributes in shown.elements]
 

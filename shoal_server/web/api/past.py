@@ -14,13 +14,11 @@ from shoal_server.web.api.operations import Call, get
 from shoal_server.web.api.paging import onward, page
 from shoal_server.web.api.shapes import Time
 from shoal_server.web.api.squids import After, Id, Limit, find, known
+from shoal_server.web.discretion import detail_for, id_for
 from shoal_server.web.parameters import Moment
 from shoal_server.web.problems import BadQueryError, ProblemError
-from shoal_server.web.questions import id_for
 
 MOST = 500
-PUBLIC = frozenset({EventKind.JOINED, EventKind.VERIFIED, EventKind.LOCAL, EventKind.FAILED})
-"""Events whose detail is no secret. The others tell former addresses, or who did it and why."""
 
 _Newest = Annotated[int, Meta(ge=1, le=MOST, description="How many at most.")]
 _Place = Annotated[str, Meta(pattern="^[0-9]{1,15}-[0-9]{1,15}$", title="the cursor of an event")]
@@ -145,12 +143,12 @@ def _events(call: Call, asked: EventsAsked, squid_id: str | None) -> EventList:
         found = call.backend.history.events(squid_id, before=before, after=after, limit=asked.limit)
     except ValueError as error:
         raise BadQueryError(f"{'after' if after else 'cursor'}: {error}") from None
-    shown = found.events if call.operator else ()
-    names = {} if call.operator else _names(call)
-    told = [_happening(one, one.event.squid_id, whole=True) for one in shown]
-    told += [
-        _happening(one, *names[one.event.squid_id]) for one in found.events if one.event.squid_id in names
-    ]
+    if call.operator:
+        told = [_happening(one, one.event.squid_id, whole=True, operator=True) for one in found.events]
+    else:
+        names = _names(call)
+        seen = [one for one in found.events if one.event.squid_id in names]
+        told = [_happening(one, *names[one.event.squid_id], operator=False) for one in seen]
     return EventList(told, onward(found.next, "after" if after else "cursor"))
 
 
@@ -159,9 +157,9 @@ def _names(call: Call) -> dict[str, tuple[str, bool]]:
     return {one.squid.id: (id_for(one.squid, whole=whole), whole) for one, whole in known(call)}
 
 
-def _happening(one: LoggedEvent, shown: str, whole: bool) -> Happening:
+def _happening(one: LoggedEvent, shown: str, whole: bool, *, operator: bool) -> Happening:
     event = one.event
-    detail = event.detail if whole or event.kind in PUBLIC else ""
+    detail = detail_for(event, whole=whole, operator=operator)
     return Happening(one.cursor, event.at, event.kind, shown, detail)
 
 

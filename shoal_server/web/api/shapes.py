@@ -1,13 +1,12 @@
 """What squids look like in the API's answers: typed, so that the document and the answers are one."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from shoal_common.heartbeat import CacheType, Heartbeat, Upstream
 from shoal_server.squid import Listed, Liveness, LivenessRules, Owner, Place, Reach, Squid, Verification
-from shoal_server.web.questions import id_for
+from shoal_server.web.discretion import beat_for, id_for
 
 Time = Annotated[float, Meta(description="Seconds since 1970 by the server's clock.")]
 Rate = Annotated[float, Meta(description="In kB/s (1 kB = 1024 bytes).")]
@@ -135,11 +134,10 @@ def facts(listed: Listed, now: float, rules: LivenessRules, *, whole: bool) -> d
 
 
 def detail(listed: Listed, now: float, rules: LivenessRules, *, whole: bool) -> SquidDetail:
-    """Everything about one squid; its uuid would let others speak in its name."""
+    """Everything about one squid."""
     squid = listed.squid
-    beat = squid.beat if whole else replace(squid.beat, uuid="", private_ip=None)
     said = facts(listed, now, rules, whole=whole)
-    return SquidDetail(**said, drained=squid.drained, advertised=beat)
+    return SquidDetail(**said, drained=squid.drained, advertised=beat_for(squid, whole=whole))
 
 
 def hit_ratio(squid: Squid) -> float | None:

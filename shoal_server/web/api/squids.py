@@ -12,9 +12,9 @@ from shoal_server.squid import Listed, Liveness, Reach
 from shoal_server.web.api.operations import Call, get
 from shoal_server.web.api.paging import Key, onward, page
 from shoal_server.web.api.shapes import SquidDetail, SquidFacts, State, detail, facts, hit_ratio
+from shoal_server.web.discretion import id_for
 from shoal_server.web.parameters import Cursor, Word, YesNo
 from shoal_server.web.problems import ProblemError
-from shoal_server.web.questions import id_for
 
 MOST = 1000
 Limit = Annotated[int, Meta(ge=1, le=MOST, description="How many on a page at most.")]
