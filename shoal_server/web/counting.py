@@ -12,6 +12,7 @@ _KINDS = {
     "legacy.all": Kind.ALL,
     "api.nearest": Kind.API,
     "wpad.wpad": Kind.WPAD,
+    "wpad.proxy": Kind.WPAD,
 }
 
 
@@ -34,6 +35,8 @@ def install(app: Flask, backend: Backend) -> None:
 def _outcome(kind: Kind, response: Response, backend: Backend) -> Outcome:
     if response.status_code >= 500:
         return Outcome.FAILED
+    if g.get("empty"):  # a PAC file alone says so itself: it may be a refusal by what was asked
+        return Outcome.EMPTY
     if response.status_code >= 400:
         return Outcome.BAD_REQUEST
     if response.status_code == 200 and request.method == "GET" and _is_empty(kind, response.get_data()):
@@ -44,6 +47,4 @@ def _outcome(kind: Kind, response: Response, backend: Backend) -> Outcome:
 
 def _is_empty(kind: Kind, body: bytes) -> bool:
     """Whether an answer names no squid."""
-    if kind is Kind.WPAD:
-        return b"PROXY" not in body
     return b'"groups":[]' in body if kind is Kind.API else body == b"null"

@@ -19,7 +19,7 @@ BOUNDS = (
 
 
 class Kind(Enum):
-    """What was asked: `/nearest` and its kin, `/all`, `/api/v1/nearest`, `/wpad.dat`."""
+    """What was asked: `/nearest` and its kin, `/all`, `/api/v1/nearest`, `/wpad.dat` and `/proxy.pac`."""
 
     NEAREST = 0
     ALL = 1

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from http import HTTPStatus
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from msgspec import UNSET, Struct, UnsetType
 
 from shoal_common.heartbeat import Upstream
@@ -117,7 +117,8 @@ def _reply(backend: Backend, form: Form, **path: str) -> Response:
         return _refusal(str(error))
     services = (Upstream.CVMFS, Upstream.FRONTIER) if wish.service is Upstream.BOTH else (wish.service,)
     lists = [proxies(backend, own, wish.ip, service or Upstream.BOTH) for service in services]
-    if wish.nothing is Empty.ERROR and not any(lists):
+    g.empty = not any(lists)
+    if g.empty and wish.nothing is Empty.ERROR:
         return _refusal(f"there is no squid for {wish.ip or own}")
     text = pac_by_service(lists, wish)
     return Response(text, mimetype=MIMETYPE, headers={"Cache-Control": CACHE})

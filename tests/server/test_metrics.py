@@ -15,6 +15,7 @@ from shoal_server.reports import Lookups, Report
 from shoal_server.squid import Reach, Verification
 from shoal_server.vitals import vitals
 from shoal_server.web.counts import BOUNDS, Kind, LookupCounts, Outcome
+from shoal_server.web.wpad import Empty
 from tests.fakes import NOW, VICTORIA, squid
 from tests.server.site import STRANGER, Site
 from tools.conf import CONF
@@ -207,6 +208,9 @@ def test_counts_survive_the_way_through_a_report() -> None:
         ("/nearestconditions", "nearest"),
         ("/all", "all"),
         ("/wpad.dat", "wpad"),
+        ("/wpad.dat/both", "wpad"),
+        ("/proxy.pac", "wpad"),
+        ("/proxy.pac/frontier", "wpad"),
         ("/api/v1/nearest", "api"),
     ],
 )
@@ -222,10 +226,23 @@ def test_each_kind_of_lookup_is_counted(path: str, kind: str) -> None:
     assert lookups(empty) == {(kind, "empty"): 1}
 
 
-def test_a_question_that_cannot_be_understood_is_counted() -> None:
+@pytest.mark.parametrize("empty", Empty)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_that_there_is_no_squid_is_counted_as_that_whatever_a_pac_reader_wants_to_hear(
+    empty: Empty, method: str
+) -> None:
+    site = Site([], {STRANGER: VICTORIA})
+    site.get(f"/wpad.dat?empty={empty}", method=method)
+    assert lookups(site) == {("wpad", "empty"): 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/api/v1/nearest?count=many", "api"), ("/wpad.dat?empty=maybe", "wpad")]
+)
+def test_a_question_that_cannot_be_understood_is_counted(path: str, kind: str) -> None:
     site = Site([squid()])
-    site.get("/api/v1/nearest?count=many")
-    assert lookups(site) == {("api", "bad_request"): 1}
+    site.get(path)
+    assert lookups(site) == {(kind, "bad_request"): 1}
 
 
 def test_what_is_no_lookup_is_not_counted() -> None:
