@@ -165,14 +165,18 @@ def is_local(tie: Relation) -> bool:
 
 
 def exclusion(requester: Requester, listed: Listed, policy: Policy) -> str | None:
-    """Why this requester is not told of this squid, as a sentence for an operator; None: it may be."""
+    """Why this requester is not told of this squid, as a sentence for an operator; None: it may be.
+
+    That it is draining comes last: it is the reason only where who uses the squid is told of it.
+    """
     squid = listed.squid
     if squid.beat.cache_type not in policy.types:
         return f"it is a {squid.beat.cache_type.value}, which this kind of answer does not list"
-    if squid.draining and not squid.endpoints & requester.uses:
-        return "it is draining: only those who use it already are still told of it"
     against = objection(squid, requester.service, verify=policy.verify)
-    return against or secrecy(requester, listed, verify=policy.verify)
+    against = against or secrecy(requester, listed, verify=policy.verify)
+    if not against and squid.draining and not squid.endpoints & requester.uses:
+        return "it is draining: only those who use it already are still told of it"
+    return against
 
 
 def objection(squid: Squid, service: Upstream, *, verify: bool) -> str | None:

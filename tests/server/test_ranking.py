@@ -1,6 +1,7 @@
 """Which squids a requester is told, in what order, and why."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -250,6 +251,23 @@ def test_a_squid_is_left_out_for_a_reason_that_is_a_sentence(
 ) -> None:
     assert exclusion(requester, squid, policy) == why
     assert bool(rank(requester, [squid], policy)) is (why is None)
+
+
+@pytest.mark.parametrize("verification", [GOOD, LOCAL, FAILED, UNJUDGED, Verification()])
+@pytest.mark.parametrize("service", Upstream)
+@pytest.mark.parametrize(
+    "own", [{}, {"public_ip": None, "private_ip": "10.0.0.1"}, {"upstream": Upstream.CVMFS}]
+)
+def test_draining_is_the_reason_only_where_who_uses_the_squid_is_told_of_it(
+    verification: Verification, service: Upstream, own: Mapping[str, Any]
+) -> None:
+    draining = listed(GENEVA, verification, state=AgentState.DRAINING, **own)
+    stranger = replace(VISITOR, service=service)
+    user = replace(stranger, uses=draining.squid.endpoints)
+    why = exclusion(stranger, draining, POLICY)
+    assert why
+    assert why.startswith("it is draining") is bool(rank(user, [draining]))
+    assert exclusion(user, draining, POLICY) == (None if why.startswith("it is draining") else why)
 
 
 def test_an_unchecked_private_squid_is_a_secret_too() -> None:
