@@ -21,8 +21,8 @@ from shoal_server.web.legacy import listed_cache
 from shoal_server.web.orders import Orders
 
 MOST_PATHS = 1000
-ANSWERS_BYTES, PLACE_BYTES, OWN_BYTES, END_BYTES, TOLD_BYTES = 3000, 50, 270, 550, 240
-"""What one of them takes, with its share of the tables that hold it and (a place) of the plan."""
+ANSWERS_BYTES, POSITION_BYTES, OWN_BYTES, END_BYTES, TOLD_BYTES = 3000, 50, 270, 550, 240
+"""What one of them takes, with its share of the tables that hold it and (a position) of the plan."""
 _UNKNOWN: Any = None
 _BEGIN, _NULL, _NOTHING = range(3)
 _ENDS = (b'{"0": ', b"null", b"")
@@ -34,8 +34,8 @@ Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked."""
+class ListQuestion:
+    """What a list is asked for."""
 
     wanted: Wanted
     count: int
@@ -48,7 +48,7 @@ class Sheet:
 
     __slots__ = ("answers", "question", "told")
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: ListQuestion) -> None:
         self.question = question
         self.told: dict[str, Pick] = {}
         self.answers: dict[Seat, Answers] = {}
@@ -64,7 +64,7 @@ class Sheets:
 
     def __init__(self, rows: int) -> None:
         self.by_path: dict[str, Sheet] = {}
-        self._by_question: dict[Question, Sheet] = {}
+        self._by_question: dict[ListQuestion, Sheet] = {}
         self.first_end = 2 * rows
         self.begin, self.null = self.first_end + _BEGIN, (self.first_end + _NULL, self.first_end + _NOTHING)
         """What every answer begins with, or consists of where there is no squid."""
@@ -77,11 +77,11 @@ class Sheets:
         """In bytes, about."""
         return self.worked_out + TOLD_BYTES * sum(len(sheet.told) for sheet in self._all())
 
-    def of(self, question: Question) -> Sheet:
+    def of(self, question: ListQuestion) -> Sheet:
         """The sheet of a question, whatever its path is."""
         return self._by_question.get(question) or self._by_question.setdefault(question, Sheet(question))
 
-    def at(self, path: str, question: Question) -> Sheet:
+    def at(self, path: str, question: ListQuestion) -> Sheet:
         """The sheet of a question that was asked by a path."""
         sheet = self.of(question)
         if len(self.by_path) < MOST_PATHS:
@@ -140,11 +140,11 @@ class Texts:
 
     def answers(self, sheet: Sheet, requester: Requester) -> "Answers":
         """The answers for all who are answered like the requester, whose address must be no squid's."""
-        place = self.board.relevant(seat(requester))
-        answers = sheet.answers.get(place)
+        theirs = self.board.relevant(seat(requester))
+        answers = sheet.answers.get(theirs)
         if answers is None:
-            before = self.before.sheets.of(sheet.question).answers.get(place) if self.before else None
-            answers = sheet.answers[place] = Answers(self, requester, sheet.question, place, before)
+            before = self.before.sheets.of(sheet.question).answers.get(theirs) if self.before else None
+            answers = sheet.answers[theirs] = Answers(self, requester, sheet.question, theirs, before)
         return answers
 
     def _piece(self, key: int) -> bytes:
@@ -193,22 +193,22 @@ class Answers:
     __slots__ = ("_alike", "_kinds", "_own", "_requester", "_sheets", "orders", "plan")
 
     def __init__(
-        self, texts: Texts, requester: Requester, question: Question, place: Seat, before: "Answers | None"
+        self, texts: Texts, requester: Requester, question: ListQuestion, seat: Seat, before: "Answers | None"
     ) -> None:
         self._sheets = texts.sheets
         self._requester = requester
-        self.plan = plan = texts.board.plan(place, question.wanted, question.count)
+        self.plan = plan = texts.board.plan(seat, question.wanted, question.count)
         self._alike: list[_Alike] = [_UNKNOWN] * len(plan.rows)
         self._own: list[int] = [_UNKNOWN] * len(plan.rows)
-        """The pieces with which entries begin, by place: one object each for all who are told."""
+        """The pieces with which entries begin, by position: one object each for all who are told."""
         self._kinds: dict[tuple[int, int, int, bytes, bool], _Alike] = {}
         self.orders: Orders = (
             before.orders if before and plan.alike(before.plan) else Orders(plan, question.count)
         )
-        self._sheets.worked_out += ANSWERS_BYTES + PLACE_BYTES * len(plan.rows) + self.orders.size
+        self._sheets.worked_out += ANSWERS_BYTES + POSITION_BYTES * len(plan.rows) + self.orders.size
 
     def order(self, spot: int) -> Sequence[int]:
-        """Who is told to the requesters of a spot, best first, by their places in the plan."""
+        """Who is told to the requesters of a spot, best first, by their positions in the plan."""
         before = self.orders.size
         order = self.orders.of(spot)
         self._sheets.worked_out += self.orders.size - before
@@ -219,30 +219,30 @@ class Answers:
         if not order:
             return itemgetter(*self._sheets.null)
         keys = [self._sheets.begin]
-        for number, place in enumerate(order, 1):
-            alike = self._alike[place]
+        for number, position in enumerate(order, 1):
+            alike = self._alike[position]
             if alike is _UNKNOWN:
-                alike = self._look(texts, place)
+                alike = self._look(texts, position)
             following = number if number < len(order) else 0
-            keys += self._own[place], alike.numbers.get(following) or self._end(alike, following)
+            keys += self._own[position], alike.numbers.get(following) or self._end(alike, following)
         return itemgetter(*keys)
 
     def _end(self, alike: _Alike, following: int) -> int:
         text = alike.end + (b', "%d": ' % following if following else b"}")
         return alike.numbers.setdefault(following, self._sheets.add_end(text))
 
-    def _look(self, texts: Texts, place: int) -> _Alike:
-        """How the entry at a place of the plan ends, and what it begins with."""
+    def _look(self, texts: Texts, position: int) -> _Alike:
+        """How the entry at a position of the plan ends, and what it begins with."""
         board, plan = texts.board, self.plan
-        row = plan.rows[place]
+        row = plan.rows[position]
         packed = board.listed.packed[row]
-        late = place >= plan.first_late
+        late = position >= plan.first_late
         key = board.bunch(row), id(packed.place), id(packed.owner), packed.kind, late
         alike = self._kinds.get(key)
         if alike is None:
-            one = texts.lookup.terms(self._requester, board, plan, place)
+            one = texts.lookup.terms(self._requester, board, plan, position)
             end = entry_shared(listed_cache(one.listed, local=one.local, ranked=one))
             alike = self._kinds[key] = _Alike(end, one.local, (packed.place, packed.owner))
-        self._own[place] = 2 * row + alike.local
-        self._alike[place] = alike
+        self._own[position] = 2 * row + alike.local
+        self._alike[position] = alike
         return alike

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from shoal_server.rendezvous import spot
 from shoal_server.seat import Wanted
-from shoal_server.web.answers import Pick, Question, Sheet, Texts
+from shoal_server.web.answers import ListQuestion, Pick, Sheet, Texts
 from shoal_server.web.backend import Backend
 from shoal_server.web.counts import Kind, Outcome
 from shoal_server.web.legacy import DEFAULT_COUNT, MOST, SERVICES, SIX
@@ -154,4 +154,4 @@ def _sheet(texts: Texts, path: str) -> Sheet | None:
         return None
     count = DEFAULT_COUNT if found[2] is None else min(int(found[2]), MOST)
     service, types = SERVICES[found[1]]
-    return texts.sheets.at(path, Question(Wanted(service, types, ipv4=True), count))
+    return texts.sheets.at(path, ListQuestion(Wanted(service, types, ipv4=True), count))

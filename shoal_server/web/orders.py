@@ -35,7 +35,7 @@ class Orders:
         self.size = 0
 
     def of(self, spot: int) -> Sequence[int]:
-        """Who is told to the requesters of a spot, best first, by their places in the plan."""
+        """Who is told to the requesters of a spot, best first, by their positions in the plan."""
         if not self._plan.is_small:
             return self._spots.get(spot) or self._single(spot)
         block = self._blocks.get(spot // BLOCK)

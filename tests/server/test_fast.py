@@ -288,7 +288,7 @@ def test_what_is_worked_out_on_one_board_serves_the_next_that_tells_the_same(bot
     both.agree("/nearest", "203.0.113.9")
     after = both.fast._texts
     assert after.sheets is before.sheets
-    sheet = before.sheets.of(answers.Question(Wanted(types=SQUIDS, ipv4=True), 3))
+    sheet = before.sheets.of(answers.ListQuestion(Wanted(types=SQUIDS, ipv4=True), 3))
     late = before.answers(sheet, both.site.backend.lookup.requester("203.0.113.8"))
     pick = late.told(before, late.order(5))
     assert b'"load": 77.0' in after.body(pick)
