@@ -11,6 +11,9 @@ import numpy.typing as npt
 from shoal_server.crowding import LOCAL_KM, Door
 from shoal_server.rendezvous import MANY, Equals
 
+PART_BYTES, PART_ROW_BYTES, DOMAIN_BYTES = 1000, 32, 120
+PLAN_BYTES, ROW_BYTES, GROUP_BYTES, LATE_BYTES, DOOR_BYTES = 600, 13, 80, 90, 120
+"""What a part and a plan take, and what each of their rows, domains, groups, late squids and doors."""
 Rows = npt.NDArray[np.intp]
 Spots = npt.NDArray[np.int64]
 
@@ -28,6 +31,11 @@ class Part:
         self.among = frozenset(self.domains)
         weights = columns["weight"][rows].astype(np.float64) * columns["share"][rows]
         self.equals = Equals(columns["seed"][rows], weights)
+
+    @property
+    def size(self) -> int:
+        """What it takes (bytes), with the key that it is found by, about."""
+        return PART_BYTES + PART_ROW_BYTES * len(self.rows) + DOMAIN_BYTES * len(self.among)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +58,22 @@ class Plan:
     If all of them are in one failure domain, the last group, `away`, are the best of another. Squids of
     crowded domains, those with `doors`, are there a second time, from `first_late` on: after all others, for
     those whom they have no room for. `nearest_km`: how far the nearest group is, by what does not depend on
-    the squids themselves; within LOCAL_KM the seat is at home there.
+    the squids themselves; within LOCAL_KM the seat is at home there. `size`: what it takes (bytes), about, if
+    none of its parts stands in another plan.
     """
 
-    __slots__ = ("away", "domains", "doors", "first_late", "groups", "is_small", "late", "numbers", "rows")
+    __slots__ = (
+        "away",
+        "domains",
+        "doors",
+        "first_late",
+        "groups",
+        "is_small",
+        "late",
+        "numbers",
+        "rows",
+        "size",
+    )
 
     def __init__(
         self,
@@ -79,6 +99,9 @@ class Plan:
         self.late: dict[int, int] = {}
         if doors:
             self._crowd(doors, len(parts), at_home=nearest_km < LOCAL_KM)
+        own = PLAN_BYTES + ROW_BYTES * len(self.rows) + GROUP_BYTES * len(parts)
+        own += LATE_BYTES * len(self.late) + DOOR_BYTES * len(self.doors)
+        self.size = own + sum(part.size for part in parts)
 
     def _crowd(self, doors: Mapping[int, Door], number: int, *, at_home: bool) -> None:
         """Add the squids of domains with doors as the group of this number.

@@ -11,9 +11,9 @@ from shoal_server.crowding import Door
 from shoal_server.plan import Part, Plan, Rows
 from shoal_server.seat import Seat, Wanted
 
-MOST_ROWS = 4_000_000
-ROWS_EACH = 200
-"""A plan or a part takes as much memory as so many rows, besides its own; a row takes 16 to 200 bytes."""
+MOST_BYTES = 32_000_000
+"""Plans may take so much, and parts again."""
+KEY_BYTES = 500
 Question = tuple[Seat, Wanted, int]
 Key = TypeVar("Key")
 Value = TypeVar("Value", Plan, Part)
@@ -22,14 +22,14 @@ Value = TypeVar("Value", Plan, Part)
 class Shelf(dict[Key, Value]):
     """Plans or parts; when they take too much memory all are put away."""
 
-    _rows = 0
+    _bytes = 0
 
     def put(self, key: Key, one: Value) -> Value:
         """Keep one, and return it."""
-        self._rows += ROWS_EACH + len(one.rows)
-        if self._rows > MOST_ROWS:
+        self._bytes += KEY_BYTES + one.size
+        if self._bytes > MOST_BYTES:
             self.clear()
-            self._rows = ROWS_EACH + len(one.rows)
+            self._bytes = KEY_BYTES + one.size
         self[key] = one
         return one
 

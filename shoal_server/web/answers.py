@@ -21,8 +21,10 @@ from shoal_server.web.legacy import listed_cache
 from shoal_server.web.orders import Orders
 
 MOST_PATHS = 1000
-ANSWERS_BYTES, POSITION_BYTES, OWN_BYTES, END_BYTES, TOLD_BYTES = 3000, 50, 270, 550, 240
-"""What one of them takes, with its share of the tables that hold it and (a position) of the plan."""
+ANSWERS_BYTES, POSITION_BYTES, OWN_BYTES, ALIKE_BYTES, END_BYTES = 2500, 18, 270, 650, 150
+"""What one of them takes, with its share of the tables that hold it; of the last two besides their texts."""
+TOLD_BYTES, ENTRY_BYTES = 240, 16
+"""What it takes to keep what an address was told, besides and for each squid."""
 _UNKNOWN: Any = None
 _BEGIN, _NULL, _NOTHING = range(3)
 _ENDS = (b'{"0": ', b"null", b"")
@@ -42,16 +44,22 @@ class ListQuestion:
 
 
 class Sheet:
-    """A question: what addresses have been `told` (those with a place that is known), and the answers by
-    seat.
+    """A question: what addresses have been `told` (those with a place that is known), of so many squids at
+    most, and the answers by seat.
     """
 
-    __slots__ = ("answers", "question", "told")
+    __slots__ = ("answers", "most", "question", "told")
 
-    def __init__(self, question: ListQuestion) -> None:
+    def __init__(self, question: ListQuestion, most: int) -> None:
         self.question = question
+        self.most = most
         self.told: dict[str, Pick] = {}
         self.answers: dict[Seat, Answers] = {}
+
+    @property
+    def told_size(self) -> int:
+        """What it takes (bytes), about, to know what addresses were told."""
+        return len(self.told) * (TOLD_BYTES + ENTRY_BYTES * self.most)
 
 
 class Sheets:
@@ -75,11 +83,12 @@ class Sheets:
     @property
     def size(self) -> int:
         """In bytes, about."""
-        return self.worked_out + TOLD_BYTES * sum(len(sheet.told) for sheet in self._all())
+        return self.worked_out + sum(sheet.told_size for sheet in self._all())
 
     def of(self, question: ListQuestion) -> Sheet:
         """The sheet of a question, whatever its path is."""
-        return self._by_question.get(question) or self._by_question.setdefault(question, Sheet(question))
+        found = self._by_question.get(question)
+        return found or self._by_question.setdefault(question, Sheet(question, self._most(question)))
 
     def at(self, path: str, question: ListQuestion) -> Sheet:
         """The sheet of a question that was asked by a path."""
@@ -92,13 +101,16 @@ class Sheets:
         """A piece that ends an entry; returns its number."""
         with self._adding:
             self.ends.append(text)
-            self.worked_out += END_BYTES
+            self.worked_out += END_BYTES + len(text)
             return self.first_end + len(self.ends) - 1
 
     def forget_told(self) -> None:
         """Forget what each address was told: by far the most of it all."""
         for sheet in self._all():
             sheet.told = {}
+
+    def _most(self, question: ListQuestion) -> int:
+        return min(question.count, self.first_end // 2)
 
     def _all(self) -> list[Sheet]:
         return list(self._by_question.values())
@@ -124,7 +136,7 @@ class Texts:
         self.pieces: list[bytes] = [_UNKNOWN] * (2 * rows) + self.sheets.ends
         """Each row's own as it is told elsewhere and as it is told to its own site; then the sheets' ends."""
         self._adding = threading.Lock()
-        self._own = 0
+        self.written = 0
         if before:
             before.before = None
             if not self.holds:
@@ -132,7 +144,10 @@ class Texts:
 
     @property
     def size(self) -> int:
-        return self.sheets.size + OWN_BYTES * self._own
+        size = self.sheets.size + OWN_BYTES * self.written
+        if before := self.before:
+            size += OWN_BYTES * before.written + (0 if self.holds else before.sheets.worked_out)
+        return size
 
     def body(self, pick: Pick) -> bytes:
         """The text of an answer, whose pieces may not all be known yet."""
@@ -161,7 +176,7 @@ class Texts:
             if other == piece:  # it has no inside address: one object serves for both
                 piece = other
             else:
-                self._own += 1
+                self.written += 1
             self.pieces[key] = piece
         return piece
 
@@ -190,12 +205,11 @@ class _Alike:
 class Answers:
     """The answers to one question for those who sit in one place."""
 
-    __slots__ = ("_alike", "_kinds", "_own", "_requester", "_sheets", "orders", "plan")
+    __slots__ = ("_alike", "_kinds", "_own", "_requester", "orders", "plan")
 
     def __init__(
         self, texts: Texts, requester: Requester, question: ListQuestion, seat: Seat, before: "Answers | None"
     ) -> None:
-        self._sheets = texts.sheets
         self._requester = requester
         self.plan = plan = texts.board.plan(seat, question.wanted, question.count)
         self._alike: list[_Alike] = [_UNKNOWN] * len(plan.rows)
@@ -205,31 +219,28 @@ class Answers:
         self.orders: Orders = (
             before.orders if before and plan.alike(before.plan) else Orders(plan, question.count)
         )
-        self._sheets.worked_out += ANSWERS_BYTES + POSITION_BYTES * len(plan.rows) + self.orders.size
+        size = ANSWERS_BYTES + POSITION_BYTES * len(plan.rows) + plan.size + self.orders.size
+        texts.sheets.worked_out += size
 
-    def order(self, spot: int) -> Sequence[int]:
+    def order(self, texts: Texts, spot: int) -> Sequence[int]:
         """Who is told to the requesters of a spot, best first, by their positions in the plan."""
         before = self.orders.size
         order = self.orders.of(spot)
-        self._sheets.worked_out += self.orders.size - before
+        texts.sheets.worked_out += self.orders.size - before
         return order
 
     def told(self, texts: Texts, order: Sequence[int]) -> Pick:
         """What is told for an order."""
         if not order:
-            return itemgetter(*self._sheets.null)
-        keys = [self._sheets.begin]
+            return itemgetter(*texts.sheets.null)
+        keys = [texts.sheets.begin]
         for number, position in enumerate(order, 1):
             alike = self._alike[position]
             if alike is _UNKNOWN:
                 alike = self._look(texts, position)
             following = number if number < len(order) else 0
-            keys += self._own[position], alike.numbers.get(following) or self._end(alike, following)
+            keys += self._own[position], alike.numbers.get(following) or _end(texts, alike, following)
         return itemgetter(*keys)
-
-    def _end(self, alike: _Alike, following: int) -> int:
-        text = alike.end + (b', "%d": ' % following if following else b"}")
-        return alike.numbers.setdefault(following, self._sheets.add_end(text))
 
     def _look(self, texts: Texts, position: int) -> _Alike:
         """How the entry at a position of the plan ends, and what it begins with."""
@@ -243,6 +254,13 @@ class Answers:
             one = texts.lookup.terms(self._requester, board, plan, position)
             end = entry_shared(listed_cache(one.listed, local=one.local, ranked=one))
             alike = self._kinds[key] = _Alike(end, one.local, (packed.place, packed.owner))
+            texts.sheets.worked_out += ALIKE_BYTES + len(end)
         self._own[position] = 2 * row + alike.local
         self._alike[position] = alike
         return alike
+
+
+def _end(texts: Texts, alike: _Alike, following: int) -> int:
+    """The piece that ends such an entry before the number of the next one; 0: there is none."""
+    text = alike.end + (b', "%d": ' % following if following else b"}")
+    return alike.numbers.setdefault(following, texts.sheets.add_end(text))

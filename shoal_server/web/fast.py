@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 PATH = re.compile(r"/(nearest(?:verified|cvmfs|conditions)?)(?:/?([0-9]{1,9}))?/?", re.ASCII)
 ASKS_FOR_MORE = re.compile(f"{SIX}|%")
 """What stands in a query that may ask for IPv6; any letter of it may be written with a `%`."""
-MOST_BYTES = 256_000_000
+MOST_BYTES = 192_000_000
+"""With the plans of lookups that are not answered here (`plans.py`), 256 MB."""
 STATE_SECONDS = 0.5
 VISITOR_SECONDS = 600.0
 """How long an address is remembered: its owner's name may be found out only after its first question. Workers
@@ -111,7 +112,7 @@ class FastPath:
         if answers is None:
             asker = replace(askers.requester, address=address)  # that of the first may be a squid's by now
             answers = askers.answers[sheet] = texts.answers(sheet, asker)
-        order = answers.order(spot(address))
+        order = answers.order(texts, spot(address))
         if known is None:
             self._backend.lookup.note(address, texts.board, answers.plan, order)
         return answers.told(texts, order), askers.outcome if order else Outcome.EMPTY

@@ -3,6 +3,7 @@
 import gc
 import json
 import random
+import tracemalloc
 import weakref
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from shoal_common.heartbeat import AgentState, CacheType, Upstream
 from shoal_server.classic import RankBy
 from shoal_server.lookup import SQUIDS
 from shoal_server.seat import Wanted
-from shoal_server.squid import Place, Reach, Squid, Verification
+from shoal_server.squid import Owner, Place, Reach, Squid, Verification
 from shoal_server.web import answers, fast
 from shoal_server.web.counts import Kind
 from shoal_server.web.fast import FastPath
@@ -290,7 +291,7 @@ def test_what_is_worked_out_on_one_board_serves_the_next_that_tells_the_same(bot
     assert after.sheets is before.sheets
     sheet = before.sheets.of(answers.ListQuestion(Wanted(types=SQUIDS, ipv4=True), 3))
     late = before.answers(sheet, both.site.backend.lookup.requester("203.0.113.8"))
-    pick = late.told(before, late.order(5))
+    pick = late.told(before, late.order(before, 5))
     assert b'"load": 77.0' in after.body(pick)
     assert json.loads(after.body(pick)).keys() == {"0", "1", "2"}
 
@@ -303,3 +304,22 @@ def test_a_squid_without_an_inside_address_has_one_text_for_all(both: Both) -> N
     told_both_ways = [pair for pair in zip(own[::2], own[1::2], strict=True) if all(pair)]
     assert len(told_both_ways) == 8
     assert all(elsewhere is at_home for elsewhere, at_home in told_both_ways)
+
+
+@pytest.mark.parametrize("count", [1, 5, 50])
+def test_what_is_remembered_is_counted_as_what_it_takes(both: Both, count: int) -> None:
+    """Whoever asks from many addresses, for many squids, finds the bound where it is said to be."""
+    both.site.show([squid(public_ip=f"198.51.100.{number}") for number in range(1, 61)])
+    addresses = [f"203.1.{number // 250}.{number % 250}" for number in range(5000)]
+    both.site.locator.places |= dict.fromkeys(addresses, VICTORIA)
+    both.site.locator.owners |= dict.fromkeys(addresses, Owner())
+    both.quick(f"/nearest/{count}", "203.0.113.0")
+    gc.collect()
+    tracemalloc.start()
+    began, counted = tracemalloc.get_traced_memory()[0], both.fast.remembered
+    for address in addresses:
+        both.quick(f"/nearest/{count}", "".join(list(address)))
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0] - began
+    tracemalloc.stop()
+    assert 0.5 < (both.fast.remembered - counted) / taken < 2.0

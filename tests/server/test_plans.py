@@ -108,7 +108,9 @@ def test_a_plan_holds_while_loads_and_times_alone_change() -> None:
 
 
 def test_plans_are_forgotten_before_they_take_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "MOST_ROWS", 3 * plans.ROWS_EACH)
+    ledger = ledger_of(*(squid(number, VICTORIA) for number in range(100)))
+    each = plans.KEY_BYTES + plan(ledger.board(), VICTORIA, 1).size
+    monkeypatch.setattr(plans, "MOST_BYTES", 2.5 * each)
     board = ledger_of(*(squid(number, VICTORIA) for number in range(100))).board()
     seen = [len(board.plans.made) for count in range(1, 7) if plan(board, VICTORIA, count)]
     assert seen == [1, 2, 1, 2, 1, 2]
