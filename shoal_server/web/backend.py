@@ -2,6 +2,8 @@
 
 import functools
 import hmac
+import logging
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +20,11 @@ from shoal_server.squid import LivenessRules
 from shoal_server.web.counts import LookupCounts
 
 MOST_KEPT_TEXT = 1000
+MOST_COMPLAINTS = 100
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]+|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?")
+"""How some balancers write an address in X-Forwarded-For."""
+
+log = logging.getLogger(__name__)
 
 
 class Drain(Protocol):
@@ -105,10 +112,24 @@ def asker(peer: str | None, hops: str, trusted: Sequence[str]) -> tuple[str, boo
         if not _within(number, networks):
             return address, False
         try:
-            number, address = parsed(hop.strip())
+            number, address = parsed(_bare(hop.strip()))
         except ValueError:
+            if hop:
+                _complain(address)
             return address, True
     return address, _within(number, networks)
+
+
+def _bare(hop: str) -> str:
+    """Without a port."""
+    found = _WITH_PORT.fullmatch(hop)
+    return found[1] or found[2] if found else hop
+
+
+@functools.lru_cache(MOST_COMPLAINTS)
+def _complain(proxy: str) -> None:
+    """Say once for each proxy that whoever comes through it cannot be told apart."""
+    log.warning("X-Forwarded-For of the trusted proxy %s holds no address: who asks is taken for it", proxy)
 
 
 def is_trusted(peer: str, trusted: tuple[str, ...]) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.listing import decode
 from shoal_server.squid import Reach, Squid, Verification
+from shoal_server.web.backend import asker
 from tests.common.oldreader import OldReader
 from tests.fakes import GENEVA, NOW, VICTORIA, squid
 from tests.server.site import STRANGER, Site
@@ -359,6 +360,34 @@ def test_a_trusted_proxy_is_believed_for_whom_it_asks(behind_proxies: Site, prox
 
 def test_nobody_else_is_believed(behind_proxies: Site) -> None:
     assert first(behind_proxies, NEAR_2, NEAR_1) == "sq2"
+
+
+@pytest.mark.parametrize(
+    ("hop", "address"),
+    [
+        ("203.0.113.5:4444", "203.0.113.5"),
+        ("[2001:db8::1]:4444", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_a_proxy_that_writes_ports_too_is_understood(hop: str, address: str) -> None:
+    assert asker(PROXY, hop, [PROXY]) == (address, False)
+
+
+@pytest.mark.parametrize("hop", ["unknown", "203.0.113.5:", ":4444", "[2001:db8::1", "203.0.113.5:4444:1"])
+def test_of_a_proxy_that_tells_no_address_the_log_says_so_once(
+    hop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy = f"198.51.{len(hop)}.{ord(hop[0])}"
+    for _ in range(3):
+        assert asker(proxy, hop, [proxy]) == (proxy, True)
+    assert [proxy in record.message for record in caplog.records] == [True]
+
+
+def test_a_proxy_that_asks_for_itself_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    assert asker(PROXY, "", [PROXY]) == (PROXY, True)
+    assert caplog.records == []
 
 
 def test_without_trusted_proxies_nobody_is_believed() -> None:
