@@ -245,9 +245,12 @@ class Squid:
         return utilisation(self.beat, self.load, self.pressure)
 
     @property
-    def age(self) -> float:
-        """How long it has been known (s), as of its last heartbeat."""
-        return self.seen - self.created
+    def hit_ratio(self) -> float | None:
+        """Hits over requests in the last interval (0..1); None if the agent does not say, or nobody asked."""
+        metrics = self.beat.metrics
+        if not metrics.requests_per_s or metrics.hits_per_s is None:
+            return None
+        return min(1.0, max(0.0, metrics.hits_per_s / metrics.requests_per_s))
 
     @property
     def draining(self) -> bool:

@@ -82,7 +82,8 @@ def _squids(call: Call) -> Answer:
     found = {"state": page["state"], "total": len(squids), "squids": squids}
     head = ["id", "hostname", "place", "state", "checked", "load", "hits", "heard", "reason"]
     rows = [_row(squid, call.now) for squid in squids]
-    return Answer(found, table(head, rows) if rows else "There is no such squid.\n")
+    nothing = "There is no such squid.\n" if any(asked.values()) else "There are no squids yet.\n"
+    return Answer(found, table(head, rows) if rows else nothing)
 
 
 def _row(squid: Facts, now: float) -> list[Cell]:

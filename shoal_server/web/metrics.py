@@ -23,8 +23,8 @@ from prometheus_client.registry import Collector
 from shoal_server.reports import Report
 from shoal_server.squid import Liveness, Reach, Squid
 from shoal_server.web.backend import Backend
+from shoal_server.web.headline import ACCEPTED
 
-ACCEPTED = "accepted"
 _VITALS = {
     "memory_bytes": "Memory that is resident.",
     "open_fds": "File descriptors in use.",

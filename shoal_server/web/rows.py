@@ -101,11 +101,7 @@ class Row:
 
     @property
     def hit_ratio(self) -> float | None:
-        """Hits over requests in the last interval; None if the agent does not say or nobody asked."""
-        metrics = self.squid.beat.metrics
-        if not metrics.requests_per_s or metrics.hits_per_s is None:
-            return None
-        return min(1.0, max(0.0, metrics.hits_per_s / metrics.requests_per_s))
+        return self.squid.hit_ratio
 
     @property
     def outcome(self) -> str:

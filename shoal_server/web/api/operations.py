@@ -34,11 +34,6 @@ class Call:
     operator: bool
     now: float
 
-    @property
-    def asker(self) -> str | None:
-        """As `Lookup.explain` wants it."""
-        return None if self.operator else self.address
-
 
 @dataclass(frozen=True, slots=True)
 class Operation:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from shoal_common.heartbeat import CacheType, Heartbeat, Upstream
-from shoal_server.squid import Listed, Liveness, LivenessRules, Owner, Place, Reach, Squid, Verification
+from shoal_server.squid import Listed, Liveness, LivenessRules, Owner, Place, Reach, Verification
 from shoal_server.web.discretion import beat_for, id_for
 
 Time = Annotated[float, Meta(description="Seconds since 1970 by the server's clock.")]
@@ -124,7 +124,7 @@ def facts(listed: Listed, now: float, rules: LivenessRules, *, whole: bool) -> d
         "utilisation": round(squid.utilisation, 4),
         "takes": round(squid.takes, 4),
         "share": round(squid.share, 4),
-        "hit_ratio": hit_ratio(squid),
+        "hit_ratio": None if squid.hit_ratio is None else round(squid.hit_ratio, 4),
         "verification": checks(squid.verification),
         "created": squid.created,
         "seen": squid.seen,
@@ -138,14 +138,6 @@ def detail(listed: Listed, now: float, rules: LivenessRules, *, whole: bool) -> 
     squid = listed.squid
     said = facts(listed, now, rules, whole=whole)
     return SquidDetail(**said, drained=squid.drained, advertised=beat_for(squid, whole=whole))
-
-
-def hit_ratio(squid: Squid) -> float | None:
-    """Hits over requests in the last interval; None if the agent does not say, or nobody asked."""
-    metrics = squid.beat.metrics
-    if not metrics.requests_per_s or metrics.hits_per_s is None:
-        return None
-    return round(min(1.0, max(0.0, metrics.hits_per_s / metrics.requests_per_s)), 4)
 
 
 def where(place: Place | None) -> Where | None:

@@ -11,7 +11,7 @@ from shoal_common.heartbeat import CacheType, Upstream
 from shoal_server.squid import Listed, Liveness, Reach
 from shoal_server.web.api.operations import Call, get
 from shoal_server.web.api.paging import Key, onward, page
-from shoal_server.web.api.shapes import SquidDetail, SquidFacts, State, detail, facts, hit_ratio
+from shoal_server.web.api.shapes import SquidDetail, SquidFacts, State, detail, facts
 from shoal_server.web.discretion import id_for
 from shoal_server.web.parameters import Cursor, Word, YesNo
 from shoal_server.web.problems import ProblemError
@@ -166,7 +166,7 @@ _VALUES: Mapping[Sort, Callable[[Listed], str | float]] = {
     Sort.COUNTRY: lambda listed: (listed.place and listed.place.country_code) or "",
     Sort.LOAD: lambda listed: listed.squid.load,
     Sort.UTILISATION: lambda listed: listed.squid.utilisation,
-    Sort.HIT_RATIO: lambda listed: hit_ratio(listed.squid) or 0.0,
+    Sort.HIT_RATIO: lambda listed: listed.squid.hit_ratio or 0.0,
     Sort.SEEN: lambda listed: listed.squid.seen,
     Sort.CREATED: lambda listed: listed.squid.created,
     Sort.CLOCK_SKEW: lambda listed: listed.squid.clock_skew,
