@@ -15,7 +15,7 @@ def modules(program: str) -> set[str]:
 
 
 def named(program: str) -> set[str]:
-    """What stands in backticks in a program's table or paragraph: folders end with a slash, paths begin so."""
+    """What stands in backticks in a program's table or paragraph; of a path its last part."""
     text = (ROOT / "docs/architecture.md").read_text()
     part = re.split(r"\n\n(?:\*\*shoal_|## )", text.split(f"**{program}**", 1)[1], maxsplit=1)[0]
     return {one.rpartition("/")[2] for one in re.findall(r"`([a-z][a-z0-9_/]*[a-z0-9])`", part)}
