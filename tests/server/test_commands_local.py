@@ -242,7 +242,7 @@ def test_an_open_listener_is_a_mistake() -> None:
 
 
 def test_a_state_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
-    (tmp_path / "state").write_bytes(b"\xff\xfe")
+    (tmp_path / "state").mkdir()
     assert run("check-config", "--store", f"memory://{tmp_path}/state").returncode == 2
 
 
