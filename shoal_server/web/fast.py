@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 PATH = re.compile(r"/(nearest(?:verified|cvmfs|conditions)?)(?:/?([0-9]{1,9}))?/?", re.ASCII)
 ASKS_FOR_MORE = re.compile(f"{SIX}|%")
 """What stands in a query that may ask for IPv6; any letter of it may be written with a `%`."""
-MOST_BYTES = 192_000_000
-"""With the plans of lookups that are not answered here (`plans.py`), 256 MB."""
+MOST_BYTES = 256_000_000
+"""Beside these the plans of lookups that are not answered here may take 64 MB (`plans.py`)."""
 STATE_SECONDS = 0.5
 VISITOR_SECONDS = 600.0
 """How long an address is remembered: its owner's name may be found out only after its first question. Workers
