@@ -49,6 +49,14 @@ def ipv6(text: str) -> str:
     return str(address)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether what is said to a host, a name or an address, stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 _PRIVATE = tuple(
     ipaddress.ip_network(network)
     for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")

@@ -3,7 +3,6 @@
 import ctypes
 import functools
 import gc
-import ipaddress
 import logging
 import os
 import secrets
@@ -18,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from shoal_common.amqp import Broker, Tls, listener_context
 from shoal_common.errors import SettingsError
-from shoal_common.hosts import HostPort, redacted
+from shoal_common.hosts import HostPort, is_loopback, redacted
 from shoal_common.probe import Target
 from shoal_common.program import log_to_stderr
 from shoal_server.geoip import GeoIP
@@ -314,11 +313,12 @@ def _own_name() -> str:
 
 
 def _locator(settings: ServerSettings) -> tuple[GeoIP, "ReverseDomains | None"]:
-    domains = _domains(settings) if settings.reverse_dns else None
+    domains = reverse_domains(settings) if settings.reverse_dns else None
     return GeoIP(settings.locations, settings.geoip, domains, settings.networks), domains
 
 
-def _domains(settings: ServerSettings) -> "ReverseDomains":
+def reverse_domains(settings: ServerSettings) -> "ReverseDomains":
+    """What looks up names by reverse DNS; raises SettingsError where that is not installed."""
     try:
         from shoal_server.domains import ReverseDomains  # noqa: PLC0415 - what it needs is optional
     except ImportError as error:
@@ -364,7 +364,7 @@ def _embedded(settings: ServerSettings, tls: Tls, reception: Reception) -> Embed
     if problem := tls.unused(secure=secure):
         raise SettingsError([problem])
     named = parts.username and parts.password
-    if not (named or settings.anonymous or _is_loopback(place.host)):
+    if not (named or settings.anonymous or is_loopback(place.host)):
         open_door = f"[amqp] url: {redacted(settings.amqp)} would let anyone announce squids"
         raise SettingsError([f"{open_door}: give it user:password@, or say [amqp] anonymous = yes"])
     login = Credentials(unquote(parts.username or "guest"), unquote(parts.password or "guest"))
@@ -377,13 +377,6 @@ def _embedded(settings: ServerSettings, tls: Tls, reception: Reception) -> Embed
         virtual_host=unquote(parts.path.removeprefix("/")) or None,
         ssl_context=listener_context(tls) if secure else None,
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _verifier(settings: ServerSettings, keeper: SnapshotKeeper, registry: Registry) -> Verifier:

@@ -85,11 +85,6 @@ class GeoIP:
         spot = self._spot(address, host)
         return _place(spot) if spot else None
 
-    def owner(self, address: str, host: str | None = None) -> Owner:
-        """Whose network an address is in. See `find`."""
-        spot = self._spot(address, host)
-        return self._owner(spot) if spot else UNKNOWN_OWNER
-
     def placed(self, address: str) -> bool:
         """Whether the operator's table holds the address."""
         try:

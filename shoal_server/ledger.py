@@ -46,14 +46,6 @@ MOST_KINDS = 4096
 MOST_NEW = 1024
 
 
-def board_of(listed: Iterable[Listed], *, verify: bool, rank_by: RankBy = RankBy.DISTANCE) -> Board:
-    """The board of these squids."""
-    ledger = Ledger(verify=verify, rank_by=rank_by)
-    for one in listed:
-        ledger.put(one)
-    return ledger.board()
-
-
 class Ledger:
     """The squids as rows that change one at a time. With `verify` off, checks count for nothing.
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Heartbeat
+from shoal_server.board import Board
+from shoal_server.classic import RankBy
+from shoal_server.ledger import Ledger
 from shoal_server.registry import Changes, Event, Mark, Store
 from shoal_server.squid import Listed, Owner, Place, Reach, Squid, Verification
 from shoal_server.stores.memory import MemoryStore
@@ -40,6 +43,14 @@ def squid(verification: Verification = GOOD, **changes: Any) -> Squid:
 def listed(place: Place | None = None, verification: Verification = GOOD, **changes: Any) -> Listed:
     """A squid in a snapshot."""
     return Listed(squid(verification, **changes), place)
+
+
+def board_of(found: Iterable[Listed], *, verify: bool, rank_by: RankBy = RankBy.DISTANCE) -> Board:
+    """The board of these squids."""
+    ledger = Ledger(verify=verify, rank_by=rank_by)
+    for one in found:
+        ledger.put(one)
+    return ledger.board()
 
 
 class Places:

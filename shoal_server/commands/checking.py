@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from shoal_common.amqp import Broker, Tls
 from shoal_common.errors import SettingsError
 from shoal_common.program import BAD_SETTINGS, settings_of
-from shoal_server.build import Role, check_roles, make_intake
+from shoal_server.build import Role, check_roles, make_intake, reverse_domains
 from shoal_server.commands.command import PROGRAM, Answer, Call, Command
 from shoal_server.commands.plain import safe
 from shoal_server.databases import open_database
@@ -89,7 +89,7 @@ def _checks(settings: ServerSettings, roles: Collection[Role]) -> Iterator[tuple
     if Role.WEB in roles and settings.workers:
         yield "[http] workers", _workers
     if settings.reverse_dns:
-        yield "[geo] reverse_dns", partial(_domains, settings)
+        yield "[geo] reverse_dns", partial(reverse_domains, settings)
     if not settings.store.startswith("memory:"):
         yield "[store] url", partial(redis_url.check, settings.store)
     elif (state := _state(settings)) and state.parent.exists():
@@ -101,14 +101,6 @@ def _checks(settings: ServerSettings, roles: Collection[Role]) -> Iterator[tuple
 def _workers() -> None:
     if find_spec("granian") is None:
         raise SettingsError(["[http] workers: granian is not installed; install shoal[fast]"])
-
-
-def _domains(settings: ServerSettings) -> None:
-    try:
-        from shoal_server.domains import ReverseDomains  # noqa: PLC0415 - what it needs is optional
-    except ImportError as error:
-        raise SettingsError([f"[geo] reverse_dns: {error}; install shoal[domains]"]) from None
-    ReverseDomains(settings.name_servers)
 
 
 def _intake(settings: ServerSettings) -> None:

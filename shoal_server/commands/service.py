@@ -6,7 +6,6 @@ reach anybody else.
 
 import argparse
 import http.client
-import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from shoal_common.errors import SettingsError, Unavailable
-from shoal_common.hosts import HostPort
+from shoal_common.hosts import HostPort, is_loopback
 from shoal_common.settings import load
 from shoal_server.commands.command import BadUsage, Call
 from shoal_server.commands.plain import safe
@@ -63,7 +62,7 @@ class Service:
     def overheard(self) -> bool:
         """Whether others on the way could read the token."""
         parts = urlsplit(self.url)
-        return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
+        return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
     def get(self, path: str, **query: str | int | None) -> Any:
         """The JSON answer; raises Unavailable (NotThere) with the server's own words when it refuses.
@@ -138,10 +137,3 @@ def _unexpected(answer: http.client.HTTPResponse) -> str:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -31,7 +31,6 @@ from shoal_server.balance import (
 from shoal_server.board import Board
 from shoal_server.crowding import FREE, FULL, GUESTS_CUT, HALF, LOCALS_CUT, PHASE, SATURATED, WINDOW
 from shoal_server.intake.reception import Reception
-from shoal_server.ledger import board_of
 from shoal_server.lookup import seat
 from shoal_server.ranking import Requester
 from shoal_server.registry import Registry, heard_again
@@ -40,7 +39,7 @@ from shoal_server.seat import Wanted
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import Listed, LivenessRules, Place, Reach, Squid
 from tests.common.properties import PROPERTY
-from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, FlakyStore, Places, beat, listed, squid
+from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, FlakyStore, Places, beat, board_of, listed, squid
 
 BEGIN = 1000 * WINDOW - PHASE
 END = BEGIN + WINDOW

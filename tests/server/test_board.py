@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from shoal_common.heartbeat import AgentState, CacheType, Upstream
 from shoal_server.board import Board
-from shoal_server.ledger import Ledger, board_of
+from shoal_server.ledger import Ledger
 from shoal_server.lookup import seat
 from shoal_server.ranking import Policy, Requester, exclusion, group_end, ranked, secrecy
 from shoal_server.rendezvous import SPOTS, spot
 from shoal_server.seat import Wanted
 from shoal_server.squid import Listed, Owner, Place, Reach, Verification
 from tests.common.properties import PROPERTY
-from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, listed
+from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, board_of, listed
 
 PLACES = [None, VICTORIA, GENEVA, Place(48.5, -123.3), Place(-37.8, 144.96, site="unimelb", tier=1)]
 OWNERS = [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shoal_common.heartbeat import AgentState
 from shoal_server.board import Board
 from shoal_server.classic import FULL_KM, RankBy, ranked
-from shoal_server.ledger import Ledger, board_of
+from shoal_server.ledger import Ledger
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import EARTH_RADIUS_KM, Policy, Requester, exclusion, great_circle_km
 from shoal_server.registry import Registry, put_whole
@@ -23,7 +23,7 @@ from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import DEFAULT_MAX_LOAD, Listed, LivenessRules, Owner, Place, Reach, Verification
 from shoal_server.stores.memory import MemoryStore
 from tests.common.properties import PROPERTY
-from tests.fakes import GENEVA, NOW, VICTORIA, Places, listed
+from tests.fakes import GENEVA, NOW, VICTORIA, Places, board_of, listed
 from tests.server.test_board import requesters, squids, unique
 
 VISITOR = Requester("203.0.113.50", VICTORIA)

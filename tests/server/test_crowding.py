@@ -23,7 +23,6 @@ from shoal_server.crowding import (
     parts,
     taken,
 )
-from shoal_server.ledger import board_of
 from shoal_server.lookup import Lookup, seat
 from shoal_server.ranking import CROWDED_KM, Ranked, Requester
 from shoal_server.registry import Registry
@@ -32,7 +31,7 @@ from shoal_server.seat import Wanted
 from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import Listed, LivenessRules, Place
 from tests.common.properties import PROPERTY
-from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, FlakyStore, Places, listed
+from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, FlakyStore, Places, board_of, listed
 
 NEARBY = Place(48.2, -122.9, site="nearby")
 WORKERS = [Requester(f"198.51.{number // 250}.{number % 250}", VICTORIA) for number in range(2000)]

@@ -312,15 +312,15 @@ def test_a_requester_is_placed_by_its_name_of_reverse_dns(opened: Open, tmp_path
 
 
 def test_a_line_of_the_table_tells_region_and_networks(opened: Open) -> None:
-    owner = opened(table=NAMES).owner("203.0.113.1", "squid7.example.org")
+    owner = opened(table=NAMES).find("203.0.113.1", "squid7.example.org")[1]
     assert owner == Owner(region="aws us-east-1", networks=frozenset({"LHCONE"}))
 
 
 def test_a_domain_by_reverse_dns_counts_before_a_databases(tmp_path: Path) -> None:
     base = write(tmp_path / "d.mmdb", {"203.0.113.0/24": {"domain": "isp.example"}}, "GeoIP2-Domain")
     geoip = GeoIP(None, [base], Dns({"203.0.113.1": "vm1.example.org"}))
-    assert geoip.owner("203.0.113.1").domain == "example.org"
-    assert geoip.owner("203.0.113.2").domain == "isp.example"
+    assert geoip.find("203.0.113.1")[1].domain == "example.org"
+    assert geoip.find("203.0.113.2")[1].domain == "isp.example"
 
 
 # --- networks ---------------------------------------------------------------------------------------
@@ -335,11 +335,11 @@ def test_region_networks_and_cost_are_joined_with_the_rest(tmp_path: Path) -> No
     table.write_text("network,site,latitude,longitude,networks\n192.0.2.0/26,uvic,1,2,LHCONE\n")
     asn = write(tmp_path / "asn.mmdb", {"192.0.2.0/24": {"autonomous_system_number": 16}}, "GeoLite2-ASN")
     geoip = GeoIP(table, [asn], None, [cloud, declared])
-    assert geoip.owner("192.0.2.1") == Owner(
+    assert geoip.find("192.0.2.1")[1] == Owner(
         16, region="aws us-east-1", networks=frozenset({"NREN", "LHCONE"}), metered=True
     )
-    assert geoip.owner("192.0.2.200") == Owner(16, region="aws us-east-1", metered=True)
-    assert geoip.owner("198.51.100.1") == Owner()
+    assert geoip.find("192.0.2.200")[1] == Owner(16, region="aws us-east-1", metered=True)
+    assert geoip.find("198.51.100.1")[1] == Owner()
 
 
 # --- any address ------------------------------------------------------------------------------------
@@ -366,9 +366,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> GeoIP:
 
 @given(st.ip_addresses(), st.none() | st.text())
 def test_no_address_and_no_name_does_harm(full: GeoIP, address: Address, host: str | None) -> None:
-    place, owner = full.find(str(address), host)
+    place, _ = full.find(str(address), host)
     assert place == full.locate(str(address), host)
-    assert owner == full.owner(str(address), host)
     assert place is None or (abs(place.latitude) <= 90 and abs(place.longitude) <= 180)
 
 
@@ -460,13 +459,13 @@ def test_the_owner_is_joined_from_databases_of_several_kinds(opened: Open, tmp_p
         tmp_path / "isp.mmdb", {"192.0.2.0/24": {"isp": "BCnet", "organization": "UVic"}}, "GeoIP2-ISP"
     )
     domain = write(tmp_path / "domain.mmdb", {"192.0.2.0/24": {"domain": "uvic.ca"}}, "GeoIP2-Domain")
-    owner = opened(asn, isp, domain).owner("192.0.2.1")
+    owner = opened(asn, isp, domain).find("192.0.2.1")[1]
     assert owner == Owner(16, "BCnet", "uvic.ca")
 
 
 def test_nothing_is_said_of_the_owner_of_an_unknown_address(opened: Open, tmp_path: Path) -> None:
     asn = write(tmp_path / "asn.mmdb", {"192.0.2.0/24": {"autonomous_system_number": 16}}, "GeoLite2-ASN")
-    assert opened(asn).owner("198.51.100.1") == Owner()
+    assert opened(asn).find("198.51.100.1")[1] == Owner()
 
 
 def test_unknown_owners_are_not_the_same() -> None:
@@ -504,7 +503,7 @@ def test_a_database_that_was_replaced_is_read_again(opened: Open, tmp_path: Path
     geoip = opened(path)
     write(tmp_path / "new", {"192.0.2.0/24": {"autonomous_system_number": 2}}, "GeoLite2-ASN").replace(path)
     geoip.follow()
-    assert geoip.owner("192.0.2.1").asn == 2
+    assert geoip.find("192.0.2.1")[1].asn == 2
 
 
 def test_a_database_that_vanished_stays_in_use(opened: Open, tmp_path: Path) -> None:
@@ -512,7 +511,7 @@ def test_a_database_that_vanished_stays_in_use(opened: Open, tmp_path: Path) -> 
     geoip = opened(path)
     path.unlink()
     geoip.follow()
-    assert geoip.owner("192.0.2.1").asn == 1
+    assert geoip.find("192.0.2.1")[1].asn == 1
 
 
 def broken_country(path: Path) -> None:

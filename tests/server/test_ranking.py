@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal_common.heartbeat import AgentState, CacheType, Metrics, Upstream
-from shoal_server.ledger import board_of
 from shoal_server.lookup import seat
 from shoal_server.ranking import (
     ASSUMED_KM,
@@ -30,7 +29,7 @@ from shoal_server.rendezvous import spot
 from shoal_server.seat import Wanted
 from shoal_server.squid import Listed, Owner, Place, Reach, Verification, pressure
 from tests.common.properties import PROPERTY
-from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, listed
+from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, board_of, listed
 
 POLICY = Policy()
 VISITOR = Requester("203.0.113.50", VICTORIA)
