@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from shoal_common.settings import Loaded, Settings, add_flags, load
+from shoal_common.settings import Loaded, Reading, Settings, add_flags, read
 from shoal_common.version import VERSION
 
 S = TypeVar("S", bound=Settings)
@@ -50,8 +50,15 @@ def settings_of(
     declared: type[S], name: str, args: argparse.Namespace, environ: Mapping[str, str]
 ) -> Loaded[S]:
     """The settings for this run; raises SettingsError. A missing usual file is no mistake."""
+    return read_settings(declared, name, args, environ).faultless()
+
+
+def read_settings(
+    declared: type[S], name: str, args: argparse.Namespace, environ: Mapping[str, str]
+) -> Reading[S]:
+    """The same as far as it can be read, with all mistakes."""
     home = [Path(environ["HOME"], ".shoal", _file(name))] if environ.get("HOME") else []
-    return load(declared, flags=vars(args), environ=environ, path=args.config, usual=[*home, _default(name)])
+    return read(declared, flags=vars(args), environ=environ, path=args.config, usual=[*home, _default(name)])
 
 
 def _file(name: str) -> str:

@@ -109,6 +109,24 @@ class Loaded(Generic[S]):
     path: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[S]):
+    """What could be read, and all mistakes, unknown keys among them.
+
+    `wrong` are the fields that have their defaults because of a mistake: all, if the file is unreadable.
+    """
+
+    loaded: Loaded[S]
+    mistakes: Sequence[str]
+    wrong: frozenset[str]
+
+    def faultless(self) -> Loaded[S]:
+        """What was read; raises SettingsError if there is any mistake."""
+        if self.mistakes:
+            raise SettingsError(self.mistakes)
+        return self.loaded
+
+
 def add_flags(parser: ArgumentParser, declared: type[Settings]) -> None:
     """A flag for every setting, with its meaning, allowed values and default."""
     group = parser.add_argument_group("settings")
@@ -138,20 +156,36 @@ def load(
     `path` is the file that the operator named and must exist; without one the first of `usual` that
     exists is read. Raises SettingsError with all mistakes, unknown keys among them.
     """
+    return read(declared, flags=flags, environ=environ, path=path, usual=usual).faultless()
+
+
+def read(
+    declared: type[S],
+    *,
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    path: Path | None,
+    usual: Sequence[Path],
+) -> Reading[S]:
+    """The same, going on after a mistake."""
     mistakes: list[str] = []
     chosen = path or next((file for file in usual if file.is_file()), None)
-    values, warnings = _file_values(declared, chosen, mistakes) if chosen else ({}, [])
+    try:
+        values, warnings = _file_values(declared, chosen, mistakes) if chosen else ({}, [])
+        wrong: set[str] = set()
+    except SettingsError as error:
+        mistakes += error.mistakes
+        values, warnings, wrong = {}, [], {option.name for option in declared.options()}
     result: dict[str, Any] = {}
     for option in declared.options():
         for origin, text in _candidates(option, flags, environ, values, chosen):
             try:
                 result[option.name] = option.kind.parse(text)
             except ValueError:
+                wrong.add(option.name)
                 mistakes.append(f"{origin}: {redacted(text)!r} will not do; it takes {option.kind.allowed}")
             break
-    if mistakes:
-        raise SettingsError(mistakes)
-    return Loaded(declared(**result), tuple(warnings), chosen)
+    return Reading(Loaded(declared(**result), tuple(warnings), chosen), mistakes, frozenset(wrong))
 
 
 def _candidates(
@@ -168,12 +202,7 @@ def _candidates(
 
 
 def _file_values(declared: type[Settings], path: Path, mistakes: list[str]) -> tuple[_Placed, list[str]]:
-    try:
-        read = _read(path)
-    except SettingsError as error:
-        mistakes.extend(error.mistakes)
-        return {}, []
-    values, warnings = declared.compose(read)
+    values, warnings = declared.compose(_read(path))
     successor = {old: option for option in declared.options() for old in option.was}
     known = {option.path for option in declared.options()}
     result: _Placed = {}

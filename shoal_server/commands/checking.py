@@ -7,6 +7,7 @@ over the network, nothing is bound and nothing is written.
 import argparse
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 
 from shoal_common.amqp import Broker, Tls
 from shoal_common.errors import SettingsError
-from shoal_common.program import BAD_SETTINGS, settings_of
+from shoal_common.program import BAD_SETTINGS, read_settings
 from shoal_server.build import Role, check_roles, make_intake, reverse_domains
 from shoal_server.commands.command import PROGRAM, Answer, Call, Command
 from shoal_server.commands.plain import safe
@@ -30,7 +31,24 @@ from shoal_server.stores import redis_url
 from shoal_server.stores.memory import MemoryStore
 from shoal_server.stores.statefile import StateFile
 
-Check = Callable[[], object]
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something to be tried: `run` raises SettingsError, `key` is to blame, and `needs` are the settings (as
+    fields) without which nothing can be said.
+    """
+
+    key: str
+    run: Callable[[], object]
+    needs: frozenset[str]
+
+    @classmethod
+    def of(cls, key: str, run: Callable[[], object], *needs: str) -> "Check":
+        return cls(key, run, frozenset(needs))
+
+
+INTAKE = ("amqp", "anonymous", "exchange", "queue", "ca_file", "cert_file", "key_file", "store")
+"""The settings that broker or listener depend on."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,22 +66,22 @@ def _role(text: str) -> Role:
 
 def _check(call: Call) -> Answer:
     logging.disable()  # what the parts would tell a running server's log is told here as a mistake
-    try:
-        loaded = settings_of(ServerSettings, PROGRAM, call.args, call.environ)
-    except SettingsError as error:
-        return _answer(call.args.config, [], error.mistakes)
-    found = _mistakes(_checks(loaded.settings, call.args.roles or list(Role)))
+    reading = read_settings(ServerSettings, PROGRAM, call.args, call.environ)
+    loaded, wrong = reading.loaded, reading.wrong
+    checks = _checks(loaded.settings, call.args.roles or list(Role))
+    found = _mistakes(check for check in checks if wrong.isdisjoint(check.needs))
     origin = partial(_with_origin, call, loaded.path)
-    notes = [*loaded.warnings, *map(origin, _doubts(loaded.settings))]
-    return _answer(loaded.path, notes, list(map(origin, found)))
+    doubts = [] if reading.mistakes else _doubts(loaded.settings)
+    notes = [*loaded.warnings, *map(origin, doubts)]
+    return _answer(loaded.path, notes, [*reading.mistakes, *map(origin, found)])
 
 
-def _mistakes(checks: Iterable[tuple[str, Check]]) -> Iterator[str]:
-    for key, check in checks:
+def _mistakes(checks: Iterable[Check]) -> Iterator[str]:
+    for check in checks:
         try:
-            check()
+            check.run()
         except SettingsError as error:
-            yield from (text if text.startswith("[") else f"{key}: {text}" for text in error.mistakes)
+            yield from (text if text.startswith("[") else f"{check.key}: {text}" for text in error.mistakes)
 
 
 def _with_origin(call: Call, path: Path | None, text: str) -> str:
@@ -77,25 +95,31 @@ def _with_origin(call: Call, path: Path | None, text: str) -> str:
     return f"{path}: {text}" if path else text
 
 
-def _checks(settings: ServerSettings, roles: Collection[Role]) -> Iterator[tuple[str, Check]]:
-    """What is to be tried, each with the key that is to blame."""
-    yield "[store] url", partial(check_roles, settings, roles)
+def _checks(settings: ServerSettings, roles: Collection[Role]) -> Iterator[Check]:
+    """What is to be tried."""
+    yield Check.of("[store] url", partial(check_roles, settings, roles), "store", "workers")
     if settings.locations:
-        yield "[geo] locations", partial(LocationTable.read, settings.locations)
+        yield Check.of("[geo] locations", partial(LocationTable.read, settings.locations), "locations")
     for database in settings.geoip:
-        yield "[geo] databases", partial(open_database, database)
+        yield Check.of("[geo] databases", partial(open_database, database), "geoip")
     for networks in settings.networks:
-        yield "[geo] networks", partial(read_networks, networks)
+        yield Check.of("[geo] networks", partial(read_networks, networks), "networks")
     if Role.WEB in roles and settings.workers:
-        yield "[http] workers", _workers
+        yield Check.of("[http] workers", _workers, "workers")
     if settings.reverse_dns:
-        yield "[geo] reverse_dns", partial(reverse_domains, settings)
+        needs = "reverse_dns", "name_servers"
+        yield Check.of("[geo] reverse_dns", partial(reverse_domains, settings), *needs)
     if not settings.store.startswith("memory:"):
-        yield "[store] url", partial(redis_url.check, settings.store)
+        yield Check.of("[store] url", partial(_redis, settings.store), "store")
     elif (state := _state(settings)) and state.parent.exists():
-        yield "[store] url", StateFile(MemoryStore(), state).load
+        yield Check.of("[store] url", StateFile(MemoryStore(), state).load, "store")
     if Role.INTAKE in roles:
-        yield "[amqp] url", partial(_intake, settings)
+        yield Check.of("[amqp] url", partial(_intake, settings), *INTAKE)
+
+
+def _redis(url: str) -> None:
+    redis_url.check(url)
+    redis_url.check_files(url)
 
 
 def _workers() -> None:

@@ -8,7 +8,9 @@
 All take redis-py's options behind a `?`, such as `ssl_ca_certs=/etc/ssl/our-authority.pem`.
 """
 
+import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -40,6 +42,26 @@ def check(url: str) -> None:
             str(pool.connection_kwargs.get("host", "")).encode("idna")
     except (ValueError, TypeError) as error:  # TypeError: an option that there is not
         raise SettingsError([f"[store] url: {redacted(url)}: {error}"]) from None
+
+
+def check_files(url: str) -> None:
+    """Raises SettingsError if a certificate or key that a good URL names cannot be used."""
+    parts = urlsplit(url)
+    asked = _asked_for(parts) if _is_secure(parts) else {}
+    files = [asked[name] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if asked.get(name)]
+    context = ssl.create_default_context()
+    try:
+        for file in files:
+            Path(file).open("rb").close()  # of what is missing OpenSSL does not tell the name
+        if asked.get("ssl_ca_certs") or asked.get("ssl_ca_path"):
+            context.load_verify_locations(asked.get("ssl_ca_certs"), asked.get("ssl_ca_path"))
+        if own := asked.get("ssl_certfile"):  # without any password OpenSSL would ask for one on the terminal
+            context.load_cert_chain(own, asked.get("ssl_keyfile"), asked.get("ssl_password", ""))
+    except ssl.SSLError as error:
+        raise SettingsError([f"[store] url: cannot use {', '.join(files)}: {error}"]) from None
+    except OSError as error:
+        named = error.filename or asked.get("ssl_ca_path")
+        raise SettingsError([f"[store] url: cannot read {named}: {error.strerror}"]) from None
 
 
 def connect(url: str, *, seconds: float = ANSWER_SECONDS, binary: bool = False) -> redis.Redis:

@@ -187,6 +187,56 @@ def test_every_mistake_is_told_with_file_section_and_key(tmp_path: Path) -> None
     assert ended.stdout.endswith(f"{file}: 3 mistakes\n")
 
 
+def test_what_can_be_read_is_checked_although_there_are_other_mistakes(tmp_path: Path) -> None:
+    file = write(tmp_path, "[http]\nlisten = here\n[geo]\nlocations = /none.csv\n[amqp]\nurl = nowhere://\n")
+    ended = run("check-config", "--config", file)
+    assert ended.returncode == 2
+    assert "[http] listen: 'here'" in ended.stdout
+    assert "[geo] locations: /none.csv: No such file" in ended.stdout
+    assert "[amqp] url" in ended.stdout
+    assert ended.stdout.endswith(f"{file}: 3 mistakes\n")
+
+
+def test_nothing_follows_from_what_could_not_be_read(tmp_path: Path) -> None:
+    file = write(tmp_path, "[store]\nurl = here\n")
+    ended = run("check-config", "intake", "--config", file)
+    assert ended.stdout.endswith(f"{file}: 1 mistake\n"), "the default, memory, is no mistake of the operator"
+    file.write_text("url = redis://here\n")
+    ended = run("check-config", "intake", "--config", file, "--listen", "here")
+    assert "a [section] must come first" in ended.stdout
+    assert "--listen: 'here'" in ended.stdout
+    assert ended.stdout.endswith(f"{file}: 2 mistakes\n")
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "rediss://redis:6379/0",
+        "rediss+sentinel://redis:26379/shoal",
+        "rediss+cluster://redis:6379",
+    ],
+)
+def test_certificates_that_the_url_of_a_redis_names_are_opened(tmp_path: Path, servers: str) -> None:
+    authority = trustme.CA()
+    own = authority.issue_cert("shoal.example.org")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    own.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    own.private_key_pem.write_to_path(tmp_path / "key.pem")
+    files = {"ssl_ca_certs": "ca.pem", "ssl_certfile": "cert.pem", "ssl_keyfile": "key.pem"}
+    url = f"{servers}?{'&'.join(f'{name}={tmp_path}/{file}' for name, file in files.items())}"
+    assert run("check-config", "--store", url).returncode == 0
+    for file in files.values():
+        good = (tmp_path / file).read_bytes()
+        (tmp_path / file).write_text("nothing of the kind")
+        ended = run("check-config", "--store", url)
+        assert ended.returncode == 2
+        assert "mistake: --store: [store] url: cannot use " in ended.stdout
+        (tmp_path / file).unlink()
+        ended = run("check-config", "--store", url)
+        assert f"mistake: --store: [store] url: cannot read {tmp_path}/{file}: No such file" in ended.stdout
+        (tmp_path / file).write_bytes(good)
+
+
 def test_the_files_that_the_settings_name_are_opened(tmp_path: Path, table: Path) -> None:
     table.write_text(TABLE + "198.51.100.0/24,nowhere,91,0\n")
     (tmp_path / "broken.mmdb").write_bytes(b"half a download")
