@@ -7,6 +7,7 @@ reach anybody else.
 import argparse
 import http.client
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -22,6 +23,7 @@ from shoal_server.settings import ServerSettings
 
 VARIABLE = "SHOAL_SERVER"
 ANSWER_SECONDS = 10.0
+PAUSE_SECONDS = 0.2
 MOST_BYTES = 64 << 20
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
@@ -64,14 +66,15 @@ class Service:
         parts = urlsplit(self.url)
         return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
-    def get(self, path: str, **query: str | int | None) -> Any:
+    def get(self, path: str, *, patience: float = 0.0, **query: str | int | None) -> Any:
         """The JSON answer; raises Unavailable (NotThere) with the server's own words when it refuses.
 
+        Where nothing listens it is tried again for so many seconds: the server may have been just started.
         The token comes along, for an operator may see everything, but not where it could be overheard.
         """
         given = {name: value for name, value in query.items() if value is not None}
         token = "" if self.overheard else self.token
-        return self._ask("GET", path + (f"?{urlencode(given)}" if given else ""), token)
+        return self._ask("GET", path + (f"?{urlencode(given)}" if given else ""), token, patience=patience)
 
     def post(self, path: str, said: Mapping[str, str]) -> Any:
         """Change something; raises BadUsage without a token, Unavailable when the server refuses."""
@@ -79,13 +82,15 @@ class Service:
             raise BadUsage("the operator's token is needed: SHOAL_OPERATOR_TOKEN, or [http] operator_token")
         return self._ask("POST", path, self.token, json.dumps(said).encode())
 
-    def _ask(self, method: str, path: str, token: str, body: bytes | None = None) -> Any:
-        parts = urlsplit(self.url)
+    def _ask(
+        self, method: str, path: str, token: str, body: bytes | None = None, *, patience: float = 0.0
+    ) -> Any:
+        parts, until = urlsplit(self.url), time.monotonic() + patience
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         try:
-            connection = _connection(parts)
+            connection = _connected(parts, until)
             try:
                 connection.request(method, parts.path + path, body, headers)
                 answer = connection.getresponse()
@@ -112,10 +117,19 @@ def _own(listen: HostPort) -> str:
     return f"http://{HostPort(_EVERYWHERE.get(listen.host, listen.host), listen.port)}"
 
 
-def _connection(parts: SplitResult) -> http.client.HTTPConnection:
+def _connected(parts: SplitResult, until: float) -> http.client.HTTPConnection:
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    return kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+    connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+    while True:
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return connection
 
 
 def _understood(answer: http.client.HTTPResponse, body: bytes) -> Any:

@@ -14,6 +14,8 @@ from shoal_server.commands.service import NotThere, Service
 
 PAGE = 1000
 EVENTS = 20
+START_SECONDS = 5.0
+"""So long a server may take from its start until it listens."""
 FILTERS = ("state", "reach", "site", "country", "text", "sort")
 Facts = Mapping[str, Any]
 Lines = list[tuple[str, Cell]]
@@ -21,7 +23,7 @@ Lines = list[tuple[str, Cell]]
 
 def _status(call: Call) -> Answer:
     server = Service.of(call)
-    found = server.get("/api/v1/status")
+    found = server.get("/api/v1/status", patience=START_SECONDS)
     head = ["process", "heartbeats", "store", "reported"]
     rows = [_process(one, call.now) for one in found["processes"]]
     headline = facts([("server", server.url), *_headline(found, call.now)])
@@ -82,8 +84,9 @@ def _squids(call: Call) -> Answer:
     found = {"state": page["state"], "total": len(squids), "squids": squids}
     head = ["id", "hostname", "place", "state", "checked", "load", "hits", "heard", "reason"]
     rows = [_row(squid, call.now) for squid in squids]
-    nothing = "There is no such squid.\n" if any(asked.values()) else "There are no squids yet.\n"
-    return Answer(found, table(head, rows) if rows else nothing)
+    narrowed = any(asked[name] for name in FILTERS if name != "sort")
+    none = "There is no such squid.\n" if narrowed else "There are no squids yet.\n"
+    return Answer(found, table(head, rows) if rows else none)
 
 
 def _row(squid: Facts, now: float) -> list[Cell]:

@@ -3,14 +3,16 @@
 import argparse
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from shoal_common.errors import SettingsError, Unavailable
+from shoal_server.commands import watching
 from shoal_server.commands.command import BadUsage, Call
 from shoal_server.commands.service import Service
 from testbed.ports import free_port
@@ -29,7 +31,7 @@ class Listener:
 
 
 @contextmanager
-def listening(status: int, headers: dict[str, str], body: bytes) -> Iterator[Listener]:
+def listening(status: int, headers: dict[str, str], body: bytes, port: int = 0) -> Iterator[Listener]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             listener.asked.append((self.path, self.headers.get("Authorization")))
@@ -46,7 +48,7 @@ def listening(status: int, headers: dict[str, str], body: bytes) -> Iterator[Lis
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         listener = Listener(server.server_port)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -144,16 +146,53 @@ def test_a_redirection_is_told_and_not_followed() -> None:
 
 def test_the_proxies_of_the_environment_are_not_asked() -> None:
     with listening(200, {}, b"{}") as proxy:
-        ended = run("status", "--server", f"http://127.0.0.1:{free_port()}", http_proxy=proxy.url)
+        ended = run("squids", "--server", f"http://127.0.0.1:{free_port()}", http_proxy=proxy.url)
         assert ended.returncode == 1
         assert proxy.asked == []
 
 
 def test_a_server_that_is_away_is_told_in_one_line() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    ended = run("status", "--server", url)
+    ended = run("squids", "--server", url)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == f"shoal-server: no answer from {url}: Connection refused\n"
+
+
+def test_status_waits_a_little_for_a_server_that_was_just_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, pauses = free_port(), 0
+    body = b'{"state": "ok", "processes": []}'
+    with ExitStack() as stack:
+
+        def pause(_: float) -> None:
+            nonlocal pauses
+            pauses += 1
+            if pauses == 3:
+                stack.enter_context(listening(200, {"Content-Type": "application/json"}, body, port))
+
+        monkeypatch.setattr(time, "sleep", pause)
+        monkeypatch.setattr(watching, "START_SECONDS", 60.0)
+        monkeypatch.setattr(watching, "_headline", lambda *_: [])
+        assert watching.COMMANDS["status"].run(call(server=f"http://127.0.0.1:{port}")).code == 0
+    assert pauses == 3
+
+
+def test_a_server_that_does_not_start_is_not_waited_for_for_ever() -> None:
+    with pytest.raises(Unavailable, match="Connection refused"):
+        Service(f"http://127.0.0.1:{free_port()}", "").get("/api/v1/status", patience=0.3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "There are no squids yet."),
+        (["--sort", "seen", "--descending"], "There are no squids yet."),
+        (["--text", "nobody"], "There is no such squid."),
+    ],
+)
+def test_no_squids_at_all_are_another_thing_than_none_that_was_asked_for(words: list[str], said: str) -> None:
+    page = b'{"state": "ok", "total": 0, "squids": [], "next": null}'
+    with listening(200, {"Content-Type": "application/json"}, page) as empty:
+        assert run("squids", *words, "--server", empty.url).stdout == f"{said}\n"
 
 
 def test_another_kind_of_server_is_told_as_such() -> None:
