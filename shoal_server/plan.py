@@ -20,10 +20,10 @@ Spots = npt.NDArray[np.int64]
 
 class Part:
     """Squids that are as good as each other: their `rows`, the `domains` these are in, row by row, and all of
-    these (`among`). One part stands in many plans.
+    these (`among`). One part stands in many plans; `counted`: it is in the size of one of them.
     """
 
-    __slots__ = ("among", "domains", "equals", "rows")
+    __slots__ = ("among", "counted", "domains", "equals", "rows")
 
     def __init__(self, rows: Rows, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         self.rows = _packed(rows)
@@ -31,6 +31,7 @@ class Part:
         self.among = frozenset(self.domains)
         weights = columns["weight"][rows].astype(np.float64) * columns["share"][rows]
         self.equals = Equals(columns["seed"][rows], weights)
+        self.counted = False
 
     @property
     def size(self) -> int:
@@ -58,8 +59,8 @@ class Plan:
     If all of them are in one failure domain, the last group, `away`, are the best of another. Squids of
     crowded domains, those with `doors`, are there a second time, from `first_late` on: after all others, for
     those whom they have no room for. `nearest_km`: how far the nearest group is, by what does not depend on
-    the squids themselves; within LOCAL_KM the seat is at home there. `size`: what it takes (bytes), about, if
-    none of its parts stands in another plan.
+    the squids themselves; within LOCAL_KM the seat is at home there. `size`: what it takes (bytes), about,
+    with those of its parts that stood in no plan before.
     """
 
     __slots__ = (
@@ -101,7 +102,9 @@ class Plan:
             self._crowd(doors, len(parts), at_home=nearest_km < LOCAL_KM)
         own = PLAN_BYTES + ROW_BYTES * len(self.rows) + GROUP_BYTES * len(parts)
         own += LATE_BYTES * len(self.late) + DOOR_BYTES * len(self.doors)
-        self.size = own + sum(part.size for part in parts)
+        self.size = own + sum(part.size for part in parts if not part.counted)
+        for part in parts:
+            part.counted = True
 
     def _crowd(self, doors: Mapping[int, Door], number: int, *, at_home: bool) -> None:
         """Add the squids of domains with doors as the group of this number.

@@ -306,20 +306,46 @@ def test_a_squid_without_an_inside_address_has_one_text_for_all(both: Both) -> N
     assert all(elsewhere is at_home for elsewhere, at_home in told_both_ways)
 
 
-@pytest.mark.parametrize("count", [1, 5, 50])
-def test_what_is_remembered_is_counted_as_what_it_takes(both: Both, count: int) -> None:
-    """Whoever asks from many addresses, for many squids, finds the bound where it is said to be."""
-    both.site.show([squid(public_ip=f"198.51.100.{number}") for number in range(1, 61)])
-    addresses = [f"203.1.{number // 250}.{number % 250}" for number in range(5000)]
-    both.site.locator.places |= dict.fromkeys(addresses, VICTORIA)
-    both.site.locator.owners |= dict.fromkeys(addresses, Owner())
-    both.quick(f"/nearest/{count}", "203.0.113.0")
+CITIES = [Place(n * 7 % 120 - 55, n * 31 % 360 - 180, city=f"City {n}", country_code="CA") for n in range(80)]
+
+
+@pytest.mark.parametrize(
+    ("squids", "asks", "count", "seats"),
+    [(240, 500, 50, 1), (240, 1500, 5, 1), (240, 150, 50, 150), (240, 400, 5, 400), (4, 2000, 50, 1)],
+)
+def test_what_is_remembered_is_counted_as_what_it_takes(
+    squids: int, asks: int, count: int, seats: int
+) -> None:
+    addresses = [f"198.51.100.{n}" for n in range(1, squids + 1)]
+    both = Both([])
+    both.site.locator.places = {one: CITIES[n % len(CITIES)] for n, one in enumerate(addresses)}
+    seated = [replace(CITIES[n % 80], latitude=n / 4 % 60, site=None) for n in range(seats)]
+    askers = [f"203.{n >> 8}.{n & 255}.9" for n in range(asks)]
+    both.site.locator.places |= {one: seated[n % seats] for n, one in enumerate(askers)}
+    both.site.locator.owners = dict.fromkeys(askers, Owner())
+    both.site.show(squid(public_ip=one, hostname=f"squid-{one}.example.org", uuid=one) for one in addresses)
     gc.collect()
     tracemalloc.start()
-    began, counted = tracemalloc.get_traced_memory()[0], both.fast.remembered
-    for address in addresses:
-        both.quick(f"/nearest/{count}", "".join(list(address)))
-    gc.collect()
-    taken = tracemalloc.get_traced_memory()[0] - began
-    tracemalloc.stop()
-    assert 0.5 < (both.fast.remembered - counted) / taken < 2.0
+    try:
+        for asker in askers:
+            both.quick(f"/nearest/{count}", "".join(asker))  # a text of its own, as from a socket
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert 0.6 < taken / both.fast.remembered < 1.2
+
+
+def test_what_is_forgotten_is_gone_without_the_garbage_collector(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "STATE_SECONDS", 0.0)
+    both.agree("/nearest", "203.0.113.9")
+    sheets = weakref.ref(both.fast._texts.sheets)
+    monkeypatch.setattr(fast, "MOST_BYTES", 1)
+    gc.disable()
+    try:
+        both.quick("/nearest", "203.0.113.9")
+        assert sheets() is None
+    finally:
+        gc.enable()

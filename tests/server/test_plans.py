@@ -1,5 +1,6 @@
 """A plan is worked out by bunches of squids that are alike, and outlasts the board that it was made on."""
 
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,8 +12,9 @@ from shoal_server.board import Board
 from shoal_server.bunches import ALIKE, Bunches
 from shoal_server.classic import RankBy
 from shoal_server.columns import COLUMNS, ROW, Codes
+from shoal_server.crowding import Door
 from shoal_server.ledger import Ledger
-from shoal_server.plan import Plan
+from shoal_server.plan import Part, Plan
 from shoal_server.seat import Seat, Wanted
 from shoal_server.squid import Listed, Place
 from shoal_server.surge import Surge
@@ -108,12 +110,31 @@ def test_a_plan_holds_while_loads_and_times_alone_change() -> None:
 
 
 def test_plans_are_forgotten_before_they_take_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = ledger_of(*(squid(number, VICTORIA) for number in range(100)))
-    each = plans.KEY_BYTES + plan(ledger.board(), VICTORIA, 1).size
-    monkeypatch.setattr(plans, "MOST_BYTES", 2.5 * each)
     board = ledger_of(*(squid(number, VICTORIA) for number in range(100))).board()
-    seen = [len(board.plans.made) for count in range(1, 7) if plan(board, VICTORIA, count)]
-    assert seen == [1, 2, 1, 2, 1, 2]
+    first, second = plan(board, VICTORIA, 1), plan(board, VICTORIA, 2)
+    assert second.size < first.size, "which has their part counted"
+    monkeypatch.setattr(plans, "MOST_BYTES", 2 * plans.KEY_BYTES + first.size + second.size)
+    seen = [len(board.plans.made) for count in range(2, 7) if plan(board, VICTORIA, count)]
+    assert seen[:2] == [2, 1]
+    assert max(seen) < 5
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+@pytest.mark.parametrize(("rows", "domains"), [(1, 1), (10, 10), (100, 1), (600, 30), (600, 600)])
+def test_what_a_plan_takes_is_known(rows: int, domains: int, crowded: bool) -> None:
+    numbers = np.arange(rows)
+    seeds = np.random.default_rng(1).integers(1 << 33, 1 << 63, rows, np.uint64)
+    columns = {"domain": numbers % domains + 1000, "weight": np.ones(rows), "share": np.ones(rows)}
+    columns |= {"seed": seeds}
+    doors = {1000 + number: Door.of(number + (1 << 33), 0.4) for number in range(domains)} if crowded else {}
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        made = [Plan([Part(numbers, columns)], None, doors) for _ in range(20)]
+        taken = (tracemalloc.get_traced_memory()[0] - before) / len(made)
+    finally:
+        tracemalloc.stop()
+    assert 0.5 < taken / made[0].size < 1.2
 
 
 def test_a_plan_is_made_anew_when_a_squid_comes() -> None:
