@@ -475,7 +475,9 @@ def test_of_squids_that_were_never_checked_the_one_that_joined_last_is_next() ->
     with stage.running():
         wait_until(lambda: oracle.held == 4, 5.0, "all workers of their lane are busy")
         key = stage.hear(3128)
-        wait_until(lambda: stage.keeper.lists(key), 5.0, "it is seen")
+        wait_until(
+            lambda: key in {listed.squid.id for listed in stage.keeper.current.listed}, 5.0, "it is seen"
+        )
         stage.verifier.queue_due(time.time())
         oracle.release.release()
         wait_until(lambda: stage.reach(key) is Reach.GLOBAL, 5.0, "it is checked")
