@@ -77,7 +77,7 @@ class AgentSettings(Settings):
         "general",
         30.0,
         kinds.number(0.2, LONGEST_INTERVAL, "seconds"),
-        "Time between two heartbeats. Servers take a squid for gone when they hear nothing for 180 s.",
+        "Time between two heartbeats. Servers take a squid for gone when they hear nothing for 175 s.",
     )
     external_ip: str | None = setting(
         "general",

@@ -260,7 +260,6 @@ class _Ears:
     def of(
         cls, settings: ServerSettings, registry: Registry, keeper: SnapshotKeeper, locator: GeoIP
     ) -> "_Ears":
-
         def room() -> int:
             return settings.most_squids - len(keeper.current.listed)
 

@@ -20,8 +20,8 @@ from shoal_server.registry import Registry
 from shoal_server.squid import is_hosts_own
 
 LOG_LINES_A_MINUTE = 20
-LEFT_OUT_LINES_A_MINUTE = 1
-"""An agent says the same useless address twice a minute for years."""
+RARE_LINES_A_MINUTE = 1
+"""About what goes on for years: an agent's useless address, or a list that is full."""
 _ADDRESSES = ("public_ip", "external_ip", "private_ip", "ipv6")
 _said: Callable[[Heartbeat], tuple[str | None, ...]] = attrgetter(*_ADDRESSES)
 NO_ROOM = "most_squids"
@@ -70,8 +70,8 @@ class Reception:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._complaints = Complaints(LOG_LINES_A_MINUTE)
-        self._left_out = Complaints(LEFT_OUT_LINES_A_MINUTE)
-        self._full = Complaints(1)
+        self._left_out = Complaints(RARE_LINES_A_MINUTE)
+        self._full = Complaints(RARE_LINES_A_MINUTE)
         self.failed_at: float | None = None
 
     def stores(self, answered: float) -> bool:
