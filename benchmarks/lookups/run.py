@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figure import Figure
-from benchmarks.lookups import fleet, load, servers, world
+from benchmarks.lookups import feeder, fleet, load, servers, world
+from shoal_server.stores.redis import RedisStore
 from testbed.program import environment
 from testbed.redis import Redis
 
@@ -18,7 +19,7 @@ SECONDS = 4.0
 ROUNDS = 3
 FLEETS = (1_000, 10_000, 100_000)
 ANYWHERE = 1_000_000
-HEARTBEATS = 5_000
+HEARTBEATS, LEAST_FED = 5_000, 0.95
 LIMIT_MB, LIMIT_KB_A_SQUID = 64.0, 1.5
 
 
@@ -111,8 +112,18 @@ def _beside_heartbeats(store: str, size: int, url: str, crowd: load.Crowd) -> fl
     quiet = [_load(url, crowd).rate for _ in range(ROUNDS)]
     with _feeder([store, str(size), str(HEARTBEATS)]):
         load.run(url, crowd, SECONDS, servers.CROWD_CORE)
+        began, before = time.monotonic(), _stored(store)
         busy = [_load(url, crowd).rate for _ in range(ROUNDS)]
+        fed = (_stored(store) - before) / (time.monotonic() - began)
+    print(f"  {fed:,.0f} heartbeats/s beside")
+    if fed < LEAST_FED * HEARTBEATS:
+        raise RuntimeError(f"{fed:,.0f} heartbeats/s came in, not {HEARTBEATS:,}")
     return statistics.median(busy) / statistics.median(quiet)
+
+
+def _stored(store: str) -> int:
+    """How many heartbeats the feeder has written; the store counts its writes."""
+    return feeder.BATCH * RedisStore.from_url(store).changes(None).mark.count
 
 
 @contextmanager
