@@ -71,6 +71,7 @@ _HEAD = struct.Struct(f"<{len(_NUMBERS)}d{len(_DERIVED)}fI")
 """The numbers, and how long the part is that comes next."""
 _LENGTH = slice(_HEAD.size - 4, _HEAD.size)
 _SEEN, _TIMES = struct.Struct("<d"), struct.Struct("<3d")
+_CREATED = struct.Struct(f"<{8 * _NUMBERS.index('created')}xd")
 _ROW = np.dtype(
     [*((name, "<f8") for name in _NUMBERS), *((name, "<f4") for name in _DERIVED), ("length", "<u4")]
 )
@@ -105,6 +106,11 @@ class Packed(msgspec.Struct, frozen=True, gc=False, eq=False):
     def seen(self) -> float:
         seen: float = _SEEN.unpack_from(self.data)[0]
         return seen
+
+    @property
+    def created(self) -> float:
+        created: float = _CREATED.unpack_from(self.data)[0]
+        return created
 
     @property
     def times(self) -> Times:

@@ -89,11 +89,19 @@ class SnapshotKeeper:
         self.stale_since: float | None = None
         self.followed = 0.0
         """When the picture was last held against the store (seconds since 1970)."""
+        self._first_listed: float | None = None
+        self._complete = False
 
     def note(self, address: str, nearest: int, told: int) -> None:
         """Somebody asks: the failure domain nearest to him, and the one that he is told first, by their seeds
         (`Board.domain_seed`)."""
         self._surge.note(address, nearest, told, self._steady())
+
+    @property
+    def fills(self) -> bool:
+        """Whether the list began so lately that squids which are there may not have announced themselves yet:
+        after a start without anything that was known before."""
+        return bool(self.current.listed) and not self._complete
 
     def lists(self, squid_id: str) -> bool:
         """Whether there is a squid of this id."""
@@ -123,6 +131,8 @@ class SnapshotKeeper:
                 log.warning("the store is back after %.0f s", now - self.stale_since)
             self.stale_since = None
             self.followed = now
+            if not self._complete and self.current.listed:
+                self._complete = self._has_lasted(now)
 
     def run(self, stop: threading.Event) -> None:
         """Refresh until told to stop."""
@@ -143,6 +153,14 @@ class SnapshotKeeper:
             moved = self._take(changes, anew=generation != self._generation)
             self._publish(now, moved=moved)
         self._mark, self._generation = changes.mark, generation
+
+    def _has_lasted(self, now: float) -> bool:
+        """Whether any squid has been known, or this list been there, for as long as all take to be heard."""
+        lasting, steady = self._registry.rules.suspect_after, self._steady()
+        if self._first_listed is None:
+            self._first_listed = steady
+        known = any(now - one.created > lasting for one in self.current.listed.packed)
+        return known or steady - self._first_listed > lasting
 
     def _take(self, changes: Changes, *, anew: bool) -> bool:
         """Note the changes; returns whether more than loads and times changed.

@@ -15,7 +15,7 @@ LEAST_URGENT = 19
 
 
 def main() -> None:
-    """Until killed. It runs when nobody else wants its core, so that the crowd there asks as fast as before."""
+    """Until killed. It works when nobody else wants its core: the crowd there is to ask as fast as before."""
     os.nice(LEAST_URGENT)
     url, size, rate = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     registry = Registry(RedisStore.from_url(url), LivenessRules())

@@ -86,11 +86,13 @@ class Backend:
 
     @property
     def state(self) -> str:
-        """What an answer made now lacks: `ok`, or some of `deaf`, `stale` and `held`, joined by commas."""
+        """What an answer made now lacks: `ok`, or some of `deaf`, `stale`, `held` and `filling`, joined by
+        commas."""
         lacks = {
             "deaf": not self.reporter.connected,
             "stale": self.keeper.stale_since is not None,
             "held": self.reporter.held,
+            "filling": self.keeper.fills,
         }
         return ",".join(name for name, lacking in lacks.items() if lacking) or "ok"
 

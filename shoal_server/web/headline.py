@@ -72,6 +72,8 @@ class Headline:
             lacking = not backend.reporter.connected or backend.keeper.stale_since is not None
             mood = Mood.BAD if lacking else max(mood, Mood.WARN, key=list(Mood).index)
         verdict = f"All is well: {words}" if mood is Mood.GOOD else words
+        if backend.keeper.fills:
+            notes.append("The list has just begun: squids may not have announced themselves yet.")
         troubled = heapq.nlargest(MOST_NAMED, _troubled(rows), key=lambda row: (ORDER[row.state], row.name))
         return cls(mood, verdict, notes, shares(counts), troubled, _facts(backend, rows, now))
 

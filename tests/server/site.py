@@ -1,5 +1,6 @@
 """The web side of a server over squids that the test names, asked as from any address."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -68,7 +69,10 @@ class Site:
         self.history = MemoryHistory(self.store.log)
         self.locator = locator = Places(places)
         registry = Registry(self.store, RULES)
-        self.keeper = SnapshotKeeper(registry, locator, verify=verify, rank_by=rank_by)
+        self.steady = time.monotonic()
+        self.keeper = SnapshotKeeper(
+            registry, locator, verify=verify, rank_by=rank_by, steady=lambda: self.steady
+        )
         self.reports = Reports(self.store)
         self.reporter = Reporter(self.reports, self._report)
         self._counts = LookupCounts()
@@ -111,10 +115,12 @@ class Site:
         self.reporter.exchange(report.at)
 
     def show(self, squids: Iterable[Squid]) -> None:
-        """Let the snapshot hold these squids too."""
+        """Let the snapshot hold these squids too, for long enough to be whole."""
         for squid in squids:
             self.store.put([squid], [], [])
             self.store.put_verification(squid.id, squid.verification, [])
+        self.keeper.refresh(NOW)
+        self.steady += RULES.suspect_after + 1
         self.keeper.refresh(NOW)
 
     def get(self, path: str, address: str = STRANGER, method: str = "GET", **headers: str) -> TestResponse:

@@ -369,7 +369,7 @@ def test_it_starts_without_broker_and_store_and_catches_up_when_they_appear(
         )
         publish(rabbit_vhost, squid(1))
         server.await_names("sq1")
-        wait_until(lambda: server.get("/nearest").headers["X-Shoal-State"] == "ok", 10, "answers say so")
+        wait_until(lambda: server.get("/nearest").headers["X-Shoal-State"] == "filling", 10, "answers say so")
         assert server.pid == pid
         assert server.end(signal.SIGTERM) < ENDS_WITHIN
 

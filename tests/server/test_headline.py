@@ -170,3 +170,15 @@ def test_the_databases_licences_are_satisfied_at_the_foot_of_every_page() -> Non
             in page
         )
         assert "Another" in page
+
+
+def test_of_a_list_that_has_just_begun_the_page_says_that_squids_may_be_missing() -> None:
+    made = Site()
+    made.store.now = lambda: NOW  # type: ignore[method-assign]
+    for one in world(good=3, failed=0):
+        made.store.put([one], [], [])
+        made.store.put_verification(one.id, one.verification, [])
+    made.keeper.refresh(NOW)
+    text = made.get("/").text
+    assert "All is well: 3 of 3 squids serve." in text
+    assert "squids may not have announced themselves yet" in text

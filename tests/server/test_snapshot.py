@@ -48,6 +48,50 @@ def test_a_change_of_the_store_is_seen_at_the_next_look(registry: Registry) -> N
     assert (ids(keeper), keeper.current.made) == ({ID}, NOW + 1)
 
 
+def test_a_list_that_has_just_begun_fills(registry: Registry) -> None:
+    keeper = keeper_of(registry)
+    fills = []
+    for second, hears in ((0, False), (1, True), (60, True), (89, False), (91, False)):
+        if hears:
+            registry.hear([beat(uuid=f"{second}", public_ip=f"192.0.2.{second}")], NOW + second)
+        keeper.refresh(NOW + second)
+        fills.append(keeper.fills)
+    assert fills == [False, True, True, True, True]
+    keeper.refresh(NOW + 92)
+    assert not keeper.fills
+
+
+def test_a_list_that_was_kept_is_whole_at_once(registry: Registry) -> None:
+    registry.hear([beat()], NOW - 3600)
+    registry.hear([beat(uuid="b", public_ip="192.0.2.2")], NOW)
+    keeper = keeper_of(registry)
+    keeper.refresh(NOW)
+    assert not keeper.fills
+
+
+def test_a_list_that_was_whole_stays_so_when_its_old_squids_leave(registry: Registry) -> None:
+    registry.hear([beat()], NOW - 3600)
+    keeper = keeper_of(registry)
+    keeper.refresh(NOW)
+    registry.hear([beat(uuid="b", public_ip="192.0.2.2")], NOW)
+    registry.expire([ID], NOW)
+    keeper.refresh(NOW + 1)
+    assert ids(keeper) == {"192.0.2.2:3128"}
+    assert not keeper.fills
+
+
+def test_squids_heard_by_a_clock_that_went_wrong_do_not_let_a_list_fill_for_ever(registry: Registry) -> None:
+    steady = [0.0]
+    keeper = SnapshotKeeper(registry, Places(), steady=lambda: steady[0])
+    registry.hear([beat()], NOW + 9000)
+    fills = []
+    for second in (0.0, 90.0, 91.0):
+        steady[0] = second
+        keeper.refresh(NOW + second)
+        fills.append(keeper.fills)
+    assert fills == [True, True, False]
+
+
 def test_while_nothing_changes_the_picture_is_the_same_object(registry: Registry) -> None:
     keeper = keeper_of(registry)
     registry.hear([beat()], NOW)

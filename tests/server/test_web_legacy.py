@@ -125,6 +125,13 @@ def test_a_server_that_lacks_something_says_what(eight: Site) -> None:
     assert len(answer.get_json()) == 5
 
 
+def test_a_server_whose_list_has_just_begun_says_so() -> None:
+    site = Site()
+    site.store.put([squid()], [], [])
+    site.keeper.refresh(NOW)
+    assert site.get("/nearest").headers["X-Shoal-State"] == "filling"
+
+
 # --- shape ------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,8 @@ State = Annotated[
     str,
     Meta(
         description="ok, or what the server lacks, joined by commas: deaf (no heartbeats reach it), stale "
-        "(its store is away), held (improbably many squids fell silent)."
+        "(its store is away), held (improbably many squids fell silent), filling (its list has just begun: "
+        "squids may not have announced themselves yet)."
     ),
 ]
 
