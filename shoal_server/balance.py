@@ -5,7 +5,8 @@ them one of ten equals easily gets a quarter more than its part. So each squid's
 which its weight among its equals is multiplied, and what it was `used` in the mean (utilisation) while the
 window went to its end: long after the last change, and for long enough to be more than the noise of its load.
 When the next window begins (`crowding`), each squid is held against the mean of its domain. Between two
-limits its share stays, so that a steady load moves nobody.
+limits its share stays, so that a steady load moves nobody. A squid that is full while its peers have room
+loses share until it is not, or is told last.
 
 The constants were chosen by simulation in several worlds (docs/policy.md).
 """
@@ -34,6 +35,9 @@ FASTER, SLOWER = 1.5, 0.5
 is found step by step how far to go (M. Riedmiller, H. Braun: RPROP, 1993)."""
 MOST_STEP = 2.0
 LEAST_SHARE, MOST_SHARE = 0.4, 2.5
+LAST_SHARE = 0.02
+"""What a squid comes down to that stays full whatever its share is, while its peers have room: others than
+our workers load it, or its capacity is understated. It is told last."""
 MOST_UTILISATION = 10.0
 """A squid may call next to nothing its max_load."""
 BUSY = 0.3
@@ -98,14 +102,18 @@ def decided(past: Past, squid_id: str, peers: FindPeers, present: float, now: fl
 
 def balanced(before: Decision, used: float, mean: float) -> Decision:
     """With the next share of a squid that was so much used while its domain was in the mean."""
-    if used >= SATURATED and mean <= FULL:
+    full = used >= SATURATED and mean <= FULL
+    if full:
         used = max(used, mean * FULLER)
-    if mean < BUSY or abs(used - mean) <= max(EVEN * mean, EVEN_AT_LEAST):
+    returns = before.share < LEAST_SHARE and used < mean
+    alike = mean < BUSY or abs(used - mean) <= max(EVEN * mean, EVEN_AT_LEAST)
+    if alike and not full and not returns:
         return before
     gain = _gain(before.trend, shrinks=used > mean)
     change = math.pow(mean / max(used, mean / 1000), gain)
     share = before.share * min(MOST_STEP, max(1 / MOST_STEP, change))
-    return Decision(before.takes, min(MOST_SHARE, max(LEAST_SHARE, share)), math.copysign(gain, mean - used))
+    least = LAST_SHARE if full else min(LEAST_SHARE, before.share)
+    return Decision(before.takes, min(MOST_SHARE, max(least, share)), math.copysign(gain, mean - used))
 
 
 def _gain(trend: float, *, shrinks: bool) -> float:

@@ -38,9 +38,10 @@ class Need:
 class Record:
     """What happened in the measured time.
 
-    By squid: `load` (kB/s, summed over steps), `room` (its capacity, likewise). `needs` at every half hour,
-    `storm` at every step of one. `moved` marks workers whose first squid changed, `own` those whose first
-    squid went away. `distance` (km times kB/s) and `served` are of those who did not have to fail over.
+    By squid: `load` (that of workers in kB/s, summed over steps), `room` (its capacity, likewise). `needs` at
+    every half hour, `storm` at every step of one. `moved` marks workers whose first squid changed, `own`
+    those whose first squid went away. `distance` (km times kB/s) and `served` are of those who did not have
+    to fail over.
     By step, of the whole time: `highest`, `fleet` utilisation.
     """
 
@@ -92,6 +93,7 @@ class _Run:
             np.zeros(world.workers, dtype=np.bool_),
             np.zeros(world.workers, dtype=np.bool_),
         )
+        self._elsewise = scenario.elsewise
         self._pending = sorted(scenario.happenings, key=lambda one: one.at)
 
     def run(self) -> Record:
@@ -118,6 +120,7 @@ class _Run:
         """The heartbeats of this step, then its lookups."""
         now = step * STEP
         load, squares, _ = self._loads(demand)
+        load += self._elsewise * self._fleet.alive
         self._fleet.hear(load, squares, now, self._policy.peers)
         asking = self._first_round(step) if step < FIRST_STEPS else self._workload.asks(step)
         self._policy.look(self._fleet)
@@ -169,8 +172,9 @@ class _Run:
         record.peak = max(record.peak, float(used.max()))
         judged = self._fleet.alive & (step * STEP - self._fleet.started > SETTLED)
         judged &= world.capacity >= HANDFUL * self._scenario.mean_demand
+        judged &= self._elsewise == 0
         record.hot_beside_cool += _hot_beside_cool(world, used, judged)
-        self._note_need(step, demand, capacity)
+        self._note_need(step, demand, capacity - self._elsewise)
         if step % EPOCH == 0:
             self._distances(demand, using)
 

@@ -1,7 +1,7 @@
 """The worlds and what happens in them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +30,8 @@ class Scenario:
 
     `load` is the demand of all grown workers over the capacity of all squids that are there at first;
     `absent` squids come later. `storm` workers (the last ones of the world) boot within 60 s at `storm_at`.
-    `steady`: nothing changes, so nobody should move.
+    `steady`: nothing changes, so nobody should move. `others` use this part of squids' capacity (0..1) for
+    something else, by squid.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Scenario:
     storm: int = 0
     storm_at: float = 0.0
     steady: bool = False
+    others: Mapping[int, float] = field(default_factory=dict)
     added: int = 0
     removed: int = 0
 
@@ -59,6 +61,13 @@ class Scenario:
         present = np.ones(self.world.squids, dtype=np.bool_)
         present[list(self.absent)] = False
         return present
+
+    @property
+    def elsewise(self) -> Floats:
+        """What each squid sends to others than the workers (kB/s)."""
+        part = np.zeros(self.world.squids)
+        part[list(self.others)] = list(self.others.values())
+        return part * self.world.capacity
 
     @property
     def mean_demand(self) -> float:
@@ -263,6 +272,20 @@ def removed(draw: int = 0) -> Scenario:
     )
 
 
+def occupied(draw: int = 0) -> Scenario:
+    world = build([Crowd("BNL", 8), Crowd("CERN", 4)], [Crowd("BNL", 4000)], 21, draw)
+    return Scenario(
+        "occupied",
+        "8 equal squids at a site, a tenth in use; something else fills the network card of one of them",
+        world,
+        12,
+        0.1 * 8 / 12,
+        Habits(changing=True),
+        settled=8,
+        others={0: 1.0},
+    )
+
+
 SCENARIOS: Mapping[str, Drawn] = {
     "day": day,
     "busy": busy,
@@ -278,4 +301,5 @@ SCENARIOS: Mapping[str, Drawn] = {
     "lone": lone,
     "added": added,
     "removed": removed,
+    "occupied": occupied,
 }

@@ -16,6 +16,7 @@ NEAR = 1.15
 EVEN = 1.15
 PROPORTIONAL = 0.1
 NEWCOMER = 0.02
+LAST = 0.1
 ENOUGH = 150.0
 """Workers that a squid's fair share of its site's load must be before it is judged: chance alone, who of them
 asks for how much, makes the loads of squids with 40 workers each uneven by a fifth whatever the policy."""
@@ -56,6 +57,8 @@ def verdicts(record: Record) -> Iterator[Verdict]:
         yield Verdict("moved by one more", float(record.moved.mean()), 1 / scenario.added + NEWCOMER)
     if scenario.removed:
         yield Verdict("moved though not its own", float((record.moved & ~record.own).sum()), 0)
+    if scenario.others:
+        yield Verdict("asked of squids that others fill, of their part", occupied(record), LAST)
     if scenario.storm and all(_best(record, need, 1.0) is not None for need in record.storm):
         yield Verdict("squids overloaded by a storm", float(record.overloaded.sum()), 0)
 
@@ -113,6 +116,14 @@ def disproportion(record: Record) -> float | None:
     return worst
 
 
+def occupied(record: Record) -> float:
+    """What workers ask of the squids that others fill, as a part of what they would at an even spread."""
+    world, busy = record.scenario.world, record.scenario.elsewise > 0
+    site = np.isin(world.squid_site, world.squid_site[busy])
+    even = record.load[site].sum() * world.capacity[busy].sum() / world.capacity[site].sum()
+    return float(record.load[busy].sum() / even)
+
+
 def _used(record: Record) -> Floats:
     """Mean utilisation of every squid."""
     return np.divide(record.load, record.room, out=np.zeros_like(record.load), where=record.room > 0)
@@ -126,4 +137,5 @@ def _judged(record: Record) -> Flags:
     used = np.divide(load, room, out=np.zeros_like(load), where=room > 0)
     workers = used[world.squid_site] * world.capacity / record.scenario.mean_demand
     judged: Flags = (record.room > 0.999 * record.steps * world.capacity) & (workers >= ENOUGH)
+    judged &= record.scenario.elsewise == 0
     return judged

@@ -6,6 +6,7 @@ from enum import StrEnum
 from flask import url_for
 
 from shoal_common.heartbeat import Upstream
+from shoal_server.balance import LEAST_SHARE
 from shoal_server.crowding import openings
 from shoal_server.squid import Listed, Liveness, LivenessRules, Place, Reach, Squid, Verification
 from shoal_server.web.discretion import id_for
@@ -149,9 +150,10 @@ class Row:
         share = self.squid.share
         if abs(share - 1) < LITTLE:
             return ""
-        return (
-            f"{percent(share)} of what its capacity says, for it was used {'less' if share > 1 else 'more'}"
-        )
+        why = f"was used {'less' if share > 1 else 'more'}"
+        if share < LEAST_SHARE:
+            why = "was full though few workers were told of it: others load it, or its max_load is too low"
+        return f"{percent(share)} of what its capacity says, for it {why}"
 
     @property
     def words(self) -> str:

@@ -14,6 +14,7 @@ from shoal_server.balance import (
     EVEN_AT_LEAST,
     FASTER,
     FULLER,
+    LAST_SHARE,
     LEAST_SHARE,
     MEASURED_SECONDS,
     MOST_GAIN,
@@ -121,6 +122,28 @@ def test_a_domain_that_is_little_used_needs_no_balance() -> None:
     assert next_share(1.0, 3 * BUSY, BUSY - 0.01) == 1.0
 
 
+def after_windows(decision: Decision, used: float, mean: float, windows: int) -> Decision:
+    for _ in range(windows):
+        decision = balanced(decision, used, mean)
+    return decision
+
+
+@pytest.mark.parametrize("mean", [0.15, BUSY - 0.01, 0.6])
+def test_a_squid_that_stays_full_beside_others_with_room_comes_last(mean: float) -> None:
+    assert after_windows(Decision(1.0, 1.0, 0.0), 1.0, mean, 30).share == LAST_SHARE
+
+
+def test_one_that_is_used_more_and_is_not_full_keeps_a_part() -> None:
+    assert after_windows(Decision(1.0, 1.0, 0.0), SATURATED - 0.01, 0.5, 30).share == LEAST_SHARE
+    assert after_windows(Decision(1.0, LAST_SHARE, 0.0), SATURATED - 0.01, 0.5, 30).share == LAST_SHARE
+
+
+@pytest.mark.parametrize("mean", [0.1, 0.5])
+def test_one_that_was_full_comes_back_when_it_is_used_less_than_the_others(mean: float) -> None:
+    last = after_windows(Decision(1.0, 1.0, 0.0), 1.0, mean, 30)
+    assert after_windows(last, 0.05 * mean, mean, 10).share >= LEAST_SHARE
+
+
 def test_whoever_went_too_far_goes_back_by_half_a_step() -> None:
     down = balanced(Decision(1.0, 1.0, 0.0), 0.9, 0.6)
     back = balanced(down, 0.3, 0.6)
@@ -145,7 +168,7 @@ def test_two_squids_between_which_most_workers_change_at_once_come_to_rest() -> 
 
 
 @given(
-    st.floats(LEAST_SHARE, MOST_SHARE),
+    st.floats(LAST_SHARE, MOST_SHARE),
     st.floats(-MOST_GAIN, MOST_GAIN),
     st.floats(0, MOST_UTILISATION),
     st.floats(0, MOST_UTILISATION),
@@ -155,7 +178,8 @@ def test_a_share_has_its_limits_and_changes_by_steps(
     share: float, trend: float, used: float, mean: float
 ) -> None:
     changed = balanced(Decision(1.0, share, trend), used, mean)
-    assert LEAST_SHARE <= changed.share <= MOST_SHARE
+    full = used >= SATURATED
+    assert (LAST_SHARE if full else min(share, LEAST_SHARE)) <= changed.share <= MOST_SHARE
     assert 1 / MOST_STEP - 1e-9 <= changed.share / share <= MOST_STEP + 1e-9
     assert abs(changed.trend) <= MOST_GAIN
 

@@ -93,6 +93,11 @@ def test_a_share_that_is_not_what_its_capacity_says_is_told_with_the_reason(
     assert f"Share {part} of what its capacity says, for it was used {why}" in told
 
 
+def test_why_a_squid_that_stays_full_is_told_last_is_told() -> None:
+    told = words(site(replace(squid(), share=0.02)), f"/squid/{ID}")
+    assert "Share 2 % of what its capacity says, for it was full though few workers were told of it" in told
+
+
 def test_a_share_that_is_what_its_capacity_says_is_left_out() -> None:
     assert "Share" not in words(site(squid()), f"/squid/{ID}")
 

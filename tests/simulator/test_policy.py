@@ -7,7 +7,7 @@ from benchmarks.simulator.policies import POLICIES
 from benchmarks.simulator.scenarios import SCENARIOS
 from benchmarks.simulator.targets import verdicts
 
-SMALL = ("farm-20", "farm-60", "boot", "added", "removed")
+SMALL = ("farm-20", "farm-60", "boot", "added", "removed", "occupied")
 
 
 @pytest.fixture(scope="module", params=SMALL)
