@@ -2,12 +2,13 @@
 
 CMS makes each child of `calib-data/frontier-connect` a `(name…=value)` of the connect string, so that
 `<proxy url=…/>` is a proxyurl; comments are no children. Ours stand between two comments, in front of
-the site's own proxies.
+the site's own proxies, or behind those of them that the chain begins with.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from xml.parsers import expat
 
@@ -98,22 +99,33 @@ def _edited(before: bytes, chain: ProxyList) -> bytes:
     bare = _without_ours(before)
     own = children(bare)
     known = {canonical(child.url) for child in own if child.name in _PROXIES}
+    place = _place(own, chain)
     room = max(0, FRONTIER_MAX_PROXIES - sum(child.name in _PROXIES for child in own))
     ours = [url for url in chain.plain if canonical(url) not in known][:room]
     if not ours:
         return bare
-    anchor = next((child for child in own if child.name == "proxy"), own[0]).start
+    anchor = own[place].start
     blanks = _blanks_before(bare, anchor)
     lines = [START, *(f'<proxy url="{url}"/>'.encode("ascii") for url in ours), END]
     after = bare[:anchor] + b"".join(line + blanks for line in lines) + bare[anchor:]
-    _check(after, own, ours)
+    _check(after, own, ours, place)
     return after
 
 
-def _check(after: bytes, own: tuple[Child, ...], ours: list[str]) -> None:
+def _place(own: tuple[Child, ...], chain: ProxyList) -> int:
+    """Before which of the site's own children ours go: its first proxy, or what follows those with which the
+    chain begins, so that its own squid comes before one far away.
+    """
+    there = {canonical(child.url): index + 1 for index, child in enumerate(own) if child.name == "proxy"}
+    leading = takewhile(there.__contains__, map(canonical, chain.plain))
+    behind = max((there[proxy] for proxy in leading), default=len(own))
+    first = next((index for index, child in enumerate(own) if child.name == "proxy"), 0)
+    return behind if behind < len(own) else first
+
+
+def _check(after: bytes, own: tuple[Child, ...], ours: list[str], place: int) -> None:
     """Reads what was made: the site's own children in their order, and ours among them in theirs."""
     made = [(child.name, child.url) for child in children(after)]
-    place = next((index for index, child in enumerate(own) if child.name == "proxy"), 0)
     kept = [(child.name, child.url) for child in own]
     if made != [*kept[:place], *(("proxy", url) for url in ours), *kept[place:]]:
         raise Unavailable("cannot be edited: it would not read as meant")

@@ -5,8 +5,9 @@ ignored, parentheses nest; a string without any is the URL of one server. A mist
 and so does a 25th proxy. Every byte that was there stays there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from urllib.parse import urlsplit
 
 from shoal_common.errors import InvalidProxyList
@@ -25,6 +26,11 @@ class Group:
     start: int
     key: str
     value: str
+
+    @property
+    def end(self) -> int:
+        """The character behind it."""
+        return self.start + len(f"({self.key}={self.value})")
 
 
 def parse(text: str) -> tuple[Group, ...]:
@@ -79,9 +85,10 @@ def rewrite(text: str, chain: ProxyList, *, taken: int = 0, replace_pac: bool = 
     """`text` with the proxies of `chain` before its own, as far as the limit of 24 in all allows.
 
     They go before the first `(proxyurl` that follows another group, or else to the end. Those that are
-    there already are not repeated, DIRECT and auto are left out. `taken` counts what the environment
-    adds to the 24 (see `in_environment`). Where a PAC file is named its proxies come first to the
-    Frontier client, wherever it stands; `replace_pac` takes it out. Raises InvalidProxyList if `text`
+    there already are not repeated: where the chain begins with such, the others go behind these, so that a
+    site's own squid comes before one far away. DIRECT and auto are left out. `taken` counts what the
+    environment adds to the 24 (see `in_environment`). Where a PAC file is named its proxies come first to
+    the Frontier client, wherever it stands; `replace_pac` takes it out. Raises InvalidProxyList if `text`
     is nothing that the Frontier client would take.
     """
     groups = parse(text)
@@ -98,9 +105,17 @@ def rewrite(text: str, chain: ProxyList, *, taken: int = 0, replace_pac: bool = 
         return text
     if not groups:
         return f"(serverurl={text}){ours}"
-    at = next((group.start for group in groups[1:] if group.key == "proxyurl"), len(text))
+    at = _place(text, groups, chain)
     rewritten = text[:at] + ours + text[at:]
     return _without_pac(rewritten) if replace_pac else rewritten
+
+
+def _place(text: str, groups: Sequence[Group], chain: ProxyList) -> int:
+    """Before which character of `text` the proxies of `chain` that are not there go."""
+    there = {canonical(group.value): group.end for group in groups if group.key == "proxyurl"}
+    leading = takewhile(there.__contains__, map(canonical, chain.proxies))
+    before = (group.start for group in groups[1:] if group.key == "proxyurl")
+    return max((there[proxy] for proxy in leading), default=next(before, len(text)))
 
 
 def asks_pac(text: str) -> bool:
@@ -114,7 +129,7 @@ def asks_pac(text: str) -> bool:
 def _without_pac(text: str) -> str:
     for group in reversed(parse(text)):
         if group.key == _PAC_KEY:
-            text = text[: group.start] + text[group.start + len(f"({group.key}={group.value})") :]
+            text = text[: group.start] + text[group.end :]
     return text
 
 

@@ -51,6 +51,13 @@ def test_our_proxies_come_first() -> None:
     ]
 
 
+def test_a_near_squid_of_the_sites_own_comes_before_a_far_one_of_ours() -> None:
+    chain = ProxyList.parse("http://one.test:3128;http://192.0.2.9:3128")
+    after = edited(FILE, chain)
+    assert proxies(after) == ["http://one.test:3128", "http://192.0.2.9:3128", "http://two.test:3128"]
+    assert edited(after, CHAIN) == edited(FILE)
+
+
 @pytest.mark.parametrize("text", [FILE, FILE.replace(b"\n", b"\r\n"), FILE.replace(b"\n", b"")])
 def test_every_other_byte_stays(text: bytes) -> None:
     after = edited(text)

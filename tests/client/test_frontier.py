@@ -44,6 +44,15 @@ def test_a_proxy_that_is_there_is_not_repeated() -> None:
     assert rewrite(before, CHAIN) == f"{SERVERS}(proxyurl=http://192.0.2.1:3128)(proxyurl=192.0.2.2:3128/)"
 
 
+def test_a_near_squid_that_is_there_comes_before_a_far_one_that_is_not() -> None:
+    own, site = "(proxyurl=http://192.0.2.1:3128)", "(proxyurl=http://s.test:3128)"
+    far = "(proxyurl=http://192.0.2.2:3128)"
+    assert rewrite(f"{SERVERS}{own}{site}", CHAIN) == f"{SERVERS}{own}{far}{site}"
+    assert rewrite(f"{SERVERS}{site}{own}", CHAIN) == f"{SERVERS}{site}{own}{far}"
+    assert rewrite(f"{own}{SERVERS}", CHAIN) == f"{own}{far}{SERVERS}"
+    assert rewrite(f"{SERVERS}{site}{far}", CHAIN) == f"{SERVERS}{own}{site}{far}"
+
+
 def test_rewriting_twice_is_rewriting_once() -> None:
     once = rewrite(f"{SERVERS}(proxyurl=http://s.test:3128)", CHAIN)
     assert rewrite(once, CHAIN) == once
