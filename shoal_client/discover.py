@@ -13,7 +13,7 @@ from threading import Event
 from shoal_client.candidates import OWN_SITE, Candidate, Source
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import Upstream
-from shoal_common.hosts import HostPort, ipv4, port_number
+from shoal_common.hosts import HostPort, host_text, ipv4, port_number
 
 PREFIX = b"fna349fn"
 PERIOD_SECONDS = 65.0
@@ -27,14 +27,15 @@ _SLICE = 0.1
 def parse(packet: bytes, sender: str, service: Upstream) -> Candidate | None:
     """The squid that `packet` from the address `sender` announces, None if it is none for `service`.
 
-    Agents announce what the host's own name resolves to: 127.0.1.1 on some systems. An agent runs
-    beside its squid, so the sender's address is the one that can be reached from here.
+    Agents announce what the host's own name resolves to, 127.0.1.1 on some systems, or a name that was
+    configured. An agent runs beside its squid, so the sender's address is the one that can be reached from
+    here.
     """
     if not packet.startswith(PREFIX) or len(packet) > MAX_PACKET:
         return None
     try:
         address, port, *kind = packet.removeprefix(PREFIX).decode("ascii").split(":")
-        ipv4(address)
+        host_text(address)
         upstream = Upstream(kind[1]) if len(kind) > 1 else Upstream.BOTH
         place = HostPort(ipv4(sender), port_number(port))
     except ValueError:

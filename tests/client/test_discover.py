@@ -29,6 +29,11 @@ def test_the_senders_address_replaces_what_its_host_name_resolves_to() -> None:
     assert heard(b"fna349fn127.0.1.1:3128") == "10.0.0.5:3128"
 
 
+@pytest.mark.parametrize("packet", [b"fna349fnsq.test:3128", b"fna349fnsq.test:3128:squid:both"])
+def test_the_senders_address_replaces_a_name_that_was_configured(packet: bytes) -> None:
+    assert heard(packet) == "10.0.0.5:3128"
+
+
 def test_nobody_can_announce_another_host() -> None:
     assert heard(b"fna349fn203.0.113.9:3128") == "10.0.0.5:3128"
 
@@ -49,7 +54,8 @@ def test_a_cache_for_another_service_is_none_for_this_one() -> None:
         b"fna349fn10.0.0.5",
         b"fna349fn10.0.0.5:0",
         b"fna349fn10.0.0.5:3128;DIRECT",
-        b"fna349fnsq.test:3128",
+        b"fna349fnsq test:3128",
+        b"fna349fn:3128",
         b"fna349fn10.0.0.5:3128:squid:everything",
         b"fna349fn10.0.0.5:3128\xff",
         b"fna349fn10.0.0.5:3128:" + b"x" * 300 + b":both",
