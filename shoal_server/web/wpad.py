@@ -31,6 +31,10 @@ CACHE = "private, max-age=60"
 CVMFS_URLS = "*/cvmfs/*"
 """CVMFS asks for URL/.cvmfspublished of its first Stratum 1, Frontier for its first server URL."""
 
+BRIDGES = frozenset({"172.17.0.1", "192.168.122.1"})
+"""What docker0 and virbr0 have on every machine: deployed agents report it as their squid's private address,
+and to a worker it is its own."""
+
 
 class Form(StrEnum):
     """How a proxy is written: `PROXY http://host:port`, or `PROXY host:port`."""
@@ -140,6 +144,10 @@ def proxies(backend: Backend, own: str, other: Address | UnsetType, service: Ups
 
 
 def proxy(one: Ranked, *, inside: bool) -> HostPort:
-    """Its own site reaches a squid by the inside address, which may be the only one that works there."""
+    """Its own site reaches a squid by the inside address, which may be the only one that works there; not by
+    that of a bridge inside the squid's VM where there is another.
+    """
     private = one.squid.beat.private_ip if inside and one.local else None
+    if private in BRIDGES and one.squid.public_address:
+        private = None
     return HostPort(private or one.squid.address, one.squid.beat.port)

@@ -122,6 +122,17 @@ def test_a_squid_of_the_own_site_without_an_inside_address_is_named_by_its_publi
     assert found(site.get("/wpad.dat", NEIGHBOUR).text) == ["PROXY http://192.0.2.1:3128", "DIRECT"]
 
 
+@pytest.mark.parametrize("bridge", ["172.17.0.1", "192.168.122.1"])
+def test_a_squid_that_tells_the_address_of_a_bridge_inside_its_vm_is_named_by_its_public_one(
+    bridge: str,
+) -> None:
+    places = {"192.0.2.1": VICTORIA, NEIGHBOUR: VICTORIA}
+    site = Site([squid(private_ip=bridge)], places)
+    assert found(site.get("/wpad.dat", NEIGHBOUR).text) == ["PROXY http://192.0.2.1:3128", "DIRECT"]
+    told = site.client.get(f"/api/v1/explain?address={NEIGHBOUR}", environ_base={"REMOTE_ADDR": NEIGHBOUR})
+    assert told.get_json()["cvmfs"] == "http://192.0.2.1:3128"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
