@@ -153,7 +153,7 @@ def decode(body: bytes) -> Heartbeat:
     port = fields.port("squid_port") or fields.port("cache_port")
     return Heartbeat(
         uuid=fields.token("uuid", TOKEN_LENGTH),
-        hostname=fields.host("hostname"),
+        hostname=fields.host("hostname", public or external or private),
         port=port or glued_public or glued_external or glued_private or DEFAULT_PORT,
         timestamp=fields.number("timestamp"),
         load=fields.number("load", least=0.0, most=MAX_RATE),
@@ -247,10 +247,15 @@ class _Fields:
             raise InvalidHeartbeat(key, f"{_shown(value)} is not 1 to {longest} letters, digits, . _ + or -")
         return value
 
-    def host(self, key: str) -> str:
+    def host(self, key: str, address: str | None) -> str:
+        """`address` for a name of digits alone, as containers and numbered VMs have: agents before 2.0 send
+        it, and whoever looked it up would take it for the number of an address.
+        """
         value = self.text(key).removesuffix(".")
         if is_host_name(value):
             return value
+        if address and re.fullmatch("[0-9]{1,63}", value):
+            return address
         try:
             return ipv4(value)
         except ValueError:

@@ -195,6 +195,15 @@ def test_names_as_clouds_give_them_are_names(name: str) -> None:
     assert decode(message(hostname=name)).hostname == name
 
 
+@pytest.mark.parametrize("name", ["1001", "123456789012", "12345."])
+def test_a_name_of_digits_alone_as_containers_have_costs_no_squid_and_gives_way_to_the_address(
+    name: str,
+) -> None:
+    assert decode(message(hostname=name)).hostname == "206.12.48.10"
+    inside = message(hostname=name, public_ip=..., external_ip=..., private_ip="10.1.2.3")
+    assert decode(inside).hostname == "10.1.2.3"
+
+
 @pytest.mark.parametrize("timestamp", [0, -1.5, 1e12, 4102444800.0, 1e308])
 def test_a_wrong_clock_is_no_reason_to_refuse(timestamp: float) -> None:
     assert decode(message(timestamp=timestamp)).timestamp == timestamp
@@ -315,7 +324,7 @@ def test_an_ipv6_address_that_means_nothing_elsewhere_is_refused(address: str) -
 
 
 @pytest.mark.parametrize(
-    "name", ["10.1.2.3.4", "999.1.1.1", "12345", "sq1:3128", "2001:db8::1", "a..b", "a..", "a-.org"]
+    "name", ["10.1.2.3.4", "999.1.1.1", "1" * 64, "sq1:3128", "2001:db8::1", "a..b", "a..", "a-.org"]
 )
 def test_a_name_that_is_none_is_refused(name: str) -> None:
     assert refusal(message(hostname=name)).field == "hostname"
