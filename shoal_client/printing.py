@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def frontier_server(
     result: Result, settings: ClientSettings, environ: Mapping[str, str], out: TextIO
 ) -> ExitCode:
-    """Print FRONTIER_SERVER with the chosen proxies, and unchanged if that cannot be."""
+    """Print FRONTIER_SERVER with the chosen proxies and the site's, and unchanged if that cannot be."""
     server = environ.get(FRONTIER_SERVER, "")
     if not server:
         log.error("FRONTIER_SERVER is not set: there is nothing to put the proxies into")
@@ -29,10 +29,13 @@ def frontier_server(
 
 
 def _rewritten(server: str, result: Result, settings: ClientSettings, environ: Mapping[str, str]) -> str:
-    if not result.chosen.groups:
+    found = bool(result.chosen.groups)
+    if not found and not result.defaults.proxies:
         log.warning("no squid was found good: FRONTIER_SERVER stays as it is")
         return server
-    replace_pac = settings.frontier_pac is PacSite.REPLACE
+    if not found:
+        log.warning("no squid was found good: FRONTIER_SERVER gets your own proxies alone")
+    replace_pac = found and settings.frontier_pac is PacSite.REPLACE
     if frontier.asks_pac(server) and not replace_pac:
         log.info("FRONTIER_SERVER names a PAC file: the proxies that were found come behind those of it")
     try:

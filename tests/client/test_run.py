@@ -9,6 +9,7 @@ import pytest
 
 from shoal_client import discover
 from shoal_client.actions import ExitCode
+from shoal_client.settings import PacSite
 from shoal_client.state import lock
 from shoal_common.listing import encode
 from shoal_common.proxylist import ProxyList
@@ -445,6 +446,17 @@ def test_frontier_in_trouble_prints_what_it_was_given(
     directory.status = 500
     assert worker.run(frontier=True) is ExitCode.UNCHANGED
     assert worker.printed == given + "\n"
+
+
+def test_frontier_in_trouble_gets_the_administrators_own_proxies(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    site = f"{SERVERS}(proxyconfigurl=http://grid-wpad/wpad.dat)"
+    worker.environ["FRONTIER_SERVER"] = site
+    worker.set(default_proxy=ProxyList.parse("http://own.test:3128;DIRECT"), frontier_pac=PacSite.REPLACE)
+    directory.status = 500
+    assert worker.run(frontier=True) is ExitCode.CHANGED
+    assert worker.printed == f"{site}(proxyurl=http://own.test:3128)\n"
 
 
 def test_an_invalid_frontier_server_is_printed_as_it_was(
