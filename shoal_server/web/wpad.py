@@ -95,9 +95,13 @@ def pac_by_service(lists: Sequence[Sequence[HostPort]], wish: Wish) -> str:
 
 
 def _chain(proxies: Sequence[HostPort], wish: Wish) -> str:
-    """A list as a string of JavaScript: no blank between proxies of WLCG's form, one before DIRECT."""
+    """A list as a string of JavaScript: no blank between proxies of WLCG's form, one before DIRECT.
+
+    Squids behind one NAT have one address to outsiders, and it is named once.
+    """
     wlcg = wish.form is Form.WLCG
-    named = [f"PROXY {'http://' if wlcg else ''}{proxy}" for proxy in proxies if _is_inert(proxy)]
+    different = dict.fromkeys(proxy for proxy in proxies if _is_inert(proxy))
+    named = [f"PROXY {'http://' if wlcg else ''}{proxy}" for proxy in different]
     joined = (";" if wlcg else "; ").join(named)
     if not joined:
         return '"DIRECT"' if wish.nothing is Empty.DIRECT else '"NONE"'

@@ -78,6 +78,14 @@ def test_the_answer_is_the_same_for_every_url(url: str) -> None:
     assert found(Site([squid()]).get("/wpad.dat").text, url) == ["PROXY http://192.0.2.1:3128", "DIRECT"]
 
 
+def test_squids_behind_one_nat_are_named_once_by_its_address() -> None:
+    site = Site(
+        squid(public_ip=None, external_ip="192.0.2.1", private_ip=f"10.0.0.{n}", uuid=f"{n}") for n in (1, 2)
+    )
+    assert len(site.told("/nearest")) == 2
+    assert found(site.get("/wpad.dat").text) == ["PROXY http://192.0.2.1:3128", "DIRECT"]
+
+
 def test_it_names_ten_squids_at_most() -> None:
     site = Site(squid(public_ip=f"192.0.2.{n}", uuid=f"{n}") for n in range(1, 31))
     assert len(found(site.get("/wpad.dat").text)) == 11
