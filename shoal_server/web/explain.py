@@ -14,6 +14,7 @@ from shoal_server.web.map import Area, Mark, marks, path
 from shoal_server.web.problems import BadQueryError
 from shoal_server.web.questions import DEFAULT_COUNT, MOST, Question, answer, strings, unplaced
 from shoal_server.web.rows import Row, place_words
+from shoal_server.web.words import whole
 
 MOST_NAMED = 200
 """So many of the squids that are not told are named; the others are counted."""
@@ -153,7 +154,7 @@ def _others(found: Explanation, best: Sequence[Ranked], row: Callable[[Listed], 
     told = {one.squid.id for one in best}
     later = [one for one in found.ranked if one.squid.id not in told]
     return [
-        *(Other(row(one.listed), f"{_FARTHER}: {one.effective_km:,.0f} effective km") for one in later),
+        *(Other(row(one.listed), f"{_FARTHER}: {whole(one.effective_km)} effective km") for one in later),
         *(Other(row(listed), reason) for listed, reason in found.excluded),
     ]
 
