@@ -49,10 +49,12 @@ def _told(asked: str, told: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
     if not told:
         return f"A worker at {asked} is told of no squid.\n"
     terms = list(told[0][1]["terms"])
-    head = ["group", "squid", "hostname", "relation", "effective km"]
+    head = ["group", "squid", "hostname", "relation", "used", "share", "effective km"]
     head += ["= " + terms[0].removesuffix("_km"), *("+ " + term.removesuffix("_km") for term in terms[1:])]
     rows: list[list[Cell]] = [
-        [group, one["id"], one["hostname"], one["relation"], one["effective_km"]]
+        [group, one["id"], one["hostname"], one["relation"]]
+        + [f"{100 * one[part]:.0f} %" for part in ("utilisation", "share")]
+        + [one["effective_km"]]
         + [one["terms"].get(term) for term in terms]
         for group, one in told
     ]

@@ -121,6 +121,8 @@ def test_explain_tells_every_term_and_why_not_the_others(server: ServerProcess) 
     text = ask(server, "explain", "192.0.2.200").stdout
     assert text.startswith("A worker at 192.0.2.200 (uvic, Victoria; service: both) is told, best first:\n")
     assert "= distance" in text
+    assert "  share  " in text
+    assert "  100 %  " in text
     assert "inside" in text.partition("and not of these:")[2]
     groups = told(server, "explain", "192.0.2.200", "--count", "1")["groups"]
     assert len(groups) == len(groups[0]) == 1

@@ -147,6 +147,14 @@ def test_the_page_tells_terms_reasons_and_strings_to_copy(site: Site) -> None:
         assert words in page
 
 
+def test_the_page_tells_who_gets_a_smaller_part_than_its_equals() -> None:
+    used_more = replace(squid(), share=0.5)
+    site = Site([used_more, squid(uuid="b", public_ip="192.0.2.2")], {STRANGER: GENEVA})
+    told = " ".join(Page(site.get("/explain").text).text.split())
+    assert told.count("of its part") == 1
+    assert "50 % of its part" in told
+
+
 def test_the_page_explains_the_asker_if_it_names_nobody(site: Site) -> None:
     assert "<strong>203.0.113.7</strong>" in site.get("/explain", "203.0.113.7").get_data(as_text=True)
 
