@@ -97,6 +97,16 @@ class Decision:
         """All squids in it."""
         return tuple(member for group in self.groups for member in group)
 
+    @property
+    def near(self) -> tuple[Candidate, ...]:
+        """Those of the first group, and those that are in one failure domain with its first."""
+        first = self.groups[0] if self.groups else ()
+        return tuple(
+            member
+            for member in self.members
+            if member in first or (member.domain and member.domain == first[0].domain)
+        )
+
 
 def decide(situation: Situation) -> Decision:
     """Choose up to `wanted` squids.

@@ -177,14 +177,15 @@ def _frontier_servers(settings: ClientSettings, environ: Mapping[str, str]) -> t
 def result_of(service: Upstream, decision: Decision, settings: ClientSettings) -> Result:
     """What was decided, with the administrator's own proxies."""
     chosen = ProxyList.of([member.proxy for member in group] for group in decision.groups)
+    near = ProxyList.of([member.proxy] for member in decision.near)
     try:
         found = administrator.defaults(settings)
     except Unavailable as error:
         log.warning("your own proxies are not known: %s", error)
-        return Result(service, chosen, ProxyList(), decision.kept, str(error))
+        return Result(service, chosen, ProxyList(), decision.kept, str(error), near)
     for trouble in found.troubles:
         log.warning("%s", trouble)
-    return Result(service, chosen, found.chain, decision.kept)
+    return Result(service, chosen, found.chain, decision.kept, near=near)
 
 
 def _tell(

@@ -31,6 +31,7 @@ class Child:
     name: str
     url: str
     start: int
+    balance: str = ""
 
 
 @dataclass(slots=True)
@@ -44,7 +45,8 @@ class _Reader:
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         if self.stack[-2:] == ["calib-data", "frontier-connect"]:
-            self.children.append(Child(name, attributes.get("url", ""), self.parser.CurrentByteIndex))
+            url, balance = attributes.get("url", ""), attributes.get("balance", "")
+            self.children.append(Child(name, url, self.parser.CurrentByteIndex, balance))
         self.stack.append(name)
         self.connects += self.stack[-2:] == ["calib-data", "frontier-connect"]
 
@@ -84,20 +86,23 @@ def server_urls(path: Path) -> tuple[str, ...]:
     return tuple(child.url for child in found if child.name == "server" and is_server(child.url))
 
 
-def site_local_config(path: Path, chain: ProxyList) -> Document:
-    """The file at `path` with the proxies of `chain` first, 24 with the site's own."""
+def site_local_config(path: Path, chain: ProxyList, equals: ProxyList) -> Document:
+    """The file at `path` with the proxies of `chain` first, 24 with the site's own; with those of `equals` if
+    it spreads the requests over all of them.
+    """
 
     def compose(before: bytes | None) -> bytes:
         if before is None:
             raise Unavailable("does not exist: the site's own file is edited, none is made")
-        return _edited(before, chain)
+        return _edited(before, chain, equals)
 
     return Document(path, compose, START)
 
 
-def _edited(before: bytes, chain: ProxyList) -> bytes:
+def _edited(before: bytes, chain: ProxyList, equals: ProxyList) -> bytes:
     bare = _without_ours(before)
     own = children(bare)
+    chain = equals if _balances(own) else chain
     known = {canonical(child.url) for child in own if child.name in _PROXIES}
     place = _place(own, chain)
     room = max(0, FRONTIER_MAX_PROXIES - sum(child.name in _PROXIES for child in own))
@@ -110,6 +115,12 @@ def _edited(before: bytes, chain: ProxyList) -> bytes:
     after = bare[:anchor] + b"".join(line + blanks for line in lines) + bare[anchor:]
     _check(after, own, ours, place)
     return after
+
+
+def _balances(own: tuple[Child, ...]) -> bool:
+    """As `frontier.balances`."""
+    told = any((child.name, child.balance) == ("load", "proxies") for child in own)
+    return told and all(child.name != "proxyconfig" for child in own)
 
 
 def _place(own: tuple[Child, ...], chain: ProxyList) -> int:

@@ -118,6 +118,18 @@ def _place(text: str, groups: Sequence[Group], chain: ProxyList) -> int:
     return max((there[proxy] for proxy in leading), default=next(before, len(text)))
 
 
+def balances(text: str, *, replace_pac: bool = False) -> bool:
+    """Whether the Frontier client spreads its requests over all proxies that `text` names: so it is told, and
+    no PAC file, which ends that, stays there.
+    """
+    try:
+        groups = parse(text)
+    except InvalidProxyList:
+        return False
+    told = any((group.key, group.value) == ("loadbalance", "proxies") for group in groups)
+    return told and (replace_pac or not asks_pac(text))
+
+
 def asks_pac(text: str) -> bool:
     """Whether it names a PAC file, whose proxies the Frontier client (since 2.8.20) tries first."""
     try:

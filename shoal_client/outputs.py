@@ -91,9 +91,9 @@ def _documents(result: Result, settings: ClientSettings) -> Iterator[Document]:
     chain = result.chain
     if result.service is Upstream.FRONTIER:
         if settings.frontier_file:
-            yield _frontier_file(chain, settings)
+            yield _frontier_file(result, settings)
         if settings.site_local_config:
-            yield cms.site_local_config(settings.site_local_config, chain)
+            yield cms.site_local_config(settings.site_local_config, chain, result.equals)
         return
     if settings.write_cvmfs:
         yield _for_cvmfs(cvmfs.own_file, settings.cvmfs_config, result, settings)
@@ -135,11 +135,13 @@ def _chain(path: Path, parameter: str, result: Result, settings: ClientSettings)
     return result.chosen.then(administrator.missing(own, path, settings, parameter))
 
 
-def _frontier_file(chain: ProxyList, settings: ClientSettings) -> Document:
+def _frontier_file(result: Result, settings: ClientSettings) -> Document:
     path = settings.frontier_file
     if path is None or not settings.frontier_server:
         raise InvalidProxyList("[frontier] file needs [frontier] string, the string to put the proxies into")
     replace_pac = settings.frontier_pac is PacSite.REPLACE
+    balanced = frontier.balances(settings.frontier_server, replace_pac=replace_pac)
+    chain = result.equals if balanced else result.chain
     value = frontier.rewrite(settings.frontier_server, chain, replace_pac=replace_pac)
     return own(path, formats.variable(path, "FRONTIER_SERVER", value))
 

@@ -38,9 +38,15 @@ def _rewritten(server: str, result: Result, settings: ClientSettings, environ: M
     replace_pac = found and settings.frontier_pac is PacSite.REPLACE
     if frontier.asks_pac(server) and not replace_pac:
         log.info("FRONTIER_SERVER names a PAC file: the proxies that were found come behind those of it")
+    chain = result.chain
+    if frontier.balances(server, replace_pac=replace_pac) and result.equals.proxies != chain.proxies:
+        log.info(
+            "FRONTIER_SERVER balances load over its proxies: squids of another failure domain are left out"
+        )
+        chain = result.equals
     try:
         return frontier.rewrite(
-            server, result.chain, taken=frontier.in_environment(environ), replace_pac=replace_pac
+            server, chain, taken=frontier.in_environment(environ), replace_pac=replace_pac
         )
     except InvalidProxyList as error:
         log.warning("FRONTIER_SERVER stays as it is: %s", error)

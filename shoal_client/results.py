@@ -11,7 +11,8 @@ class Result:
     """The squids that were chosen for a service, all tested good, and the administrator's own proxies.
 
     `kept`: there was nothing to choose from anew, what is configured should stay. `unknown`: why the
-    administrator's are not known; what was written now would lose them.
+    administrator's are not known; what was written now would lose them. `near`: the chosen ones that are
+    about as near as the first, None for all.
     """
 
     service: Upstream
@@ -19,8 +20,14 @@ class Result:
     defaults: ProxyList
     kept: bool
     unknown: str = ""
+    near: ProxyList | None = None
 
     @property
     def chain(self) -> ProxyList:
         """The chosen ones with the administrator's behind them."""
         return self.chosen.then(self.defaults)
+
+    @property
+    def equals(self) -> ProxyList:
+        """The same for whoever takes all for equals: without those that are for when the near ones fail."""
+        return (self.chosen if self.near is None else self.near).then(self.defaults)

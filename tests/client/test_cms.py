@@ -33,8 +33,8 @@ FILE = """<?xml version='1.0'   encoding="ISO-8859-1"?>
 </site-local-config>""".encode("latin-1")
 
 
-def edited(before: bytes, chain: ProxyList = CHAIN) -> bytes:
-    return cms.site_local_config(Path("/tmp/x.xml"), chain).compose(before)
+def edited(before: bytes, chain: ProxyList = CHAIN, equals: ProxyList | None = None) -> bytes:
+    return cms.site_local_config(Path("/tmp/x.xml"), chain, equals or chain).compose(before)
 
 
 def proxies(text: bytes, name: str = "proxy") -> list[str]:
@@ -56,6 +56,16 @@ def test_a_near_squid_of_the_sites_own_comes_before_a_far_one_of_ours() -> None:
     after = edited(FILE, chain)
     assert proxies(after) == ["http://one.test:3128", "http://192.0.2.9:3128", "http://two.test:3128"]
     assert edited(after, CHAIN) == edited(FILE)
+
+
+def test_a_file_that_balances_load_gets_no_far_squid_as_an_equal() -> None:
+    near = ProxyList.parse("http://192.0.2.1:3128")
+    balanced = proxies(edited(FILE, CHAIN, near))
+    assert balanced == ["http://192.0.2.1:3128", "http://one.test:3128", "http://two.test:3128"]
+    in_turn = FILE.replace(b'balance="proxies"', b'balance="servers"')
+    by_pac = FILE.replace(b"<backupproxy", b'<proxyconfig url="http://wpad/wpad.dat"/><backupproxy')
+    for text in (in_turn, by_pac):
+        assert proxies(edited(text, CHAIN, near))[:2] == list(CHAIN.proxies)
 
 
 @pytest.mark.parametrize("text", [FILE, FILE.replace(b"\n", b"\r\n"), FILE.replace(b"\n", b"")])
@@ -128,7 +138,7 @@ def test_a_file_that_cannot_be_edited_safely_is_left_as_it_is(text: bytes, why: 
 
 def test_no_file_is_made_where_the_site_has_none(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="does not exist"):
-        cms.site_local_config(tmp_path / "x.xml", CHAIN).write()
+        cms.site_local_config(tmp_path / "x.xml", CHAIN, CHAIN).write()
 
 
 @given(hostile.chains)

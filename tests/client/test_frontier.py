@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal_client.frontier import asks_pac, in_environment, parse, rewrite, server_urls
+from shoal_client.frontier import asks_pac, balances, in_environment, parse, rewrite, server_urls
 from shoal_common.errors import InvalidProxyList
 from shoal_common.proxylist import ProxyList
 
@@ -122,6 +122,15 @@ def test_a_pac_file_is_noticed() -> None:
     assert asks_pac(SERVERS + PAC)
     assert not asks_pac(SERVERS)
     assert not asks_pac("(broken")
+
+
+def test_a_string_balances_load_if_it_says_so_and_no_pac_file_ends_that() -> None:
+    told = f"{SERVERS}(loadbalance=servers)(loadbalance=proxies)"
+    assert balances(told)
+    assert not balances(f"{SERVERS}(loadbalance=servers)")
+    assert not balances(told + PAC)
+    assert balances(told + PAC, replace_pac=True)
+    assert not balances("(broken")
 
 
 def test_an_https_proxy_is_left_out() -> None:

@@ -294,7 +294,7 @@ def test_what_is_written_can_be_told_apart_from_what_is_not_ours(tmp_path: Path)
         document.write()
         assert document.written
     (tmp_path / "x.xml").write_bytes(FILE)
-    document = cms.site_local_config(tmp_path / "x.xml", chain)
+    document = cms.site_local_config(tmp_path / "x.xml", chain, chain)
     assert not document.written
     document.write()
     assert document.written

@@ -448,6 +448,26 @@ def test_frontier_in_trouble_prints_what_it_was_given(
     assert worker.printed == given + "\n"
 
 
+@pytest.mark.parametrize("told", ["", "(loadbalance=proxies)"])
+def test_frontier_takes_no_far_squid_for_an_equal_of_the_near_ones(
+    worker: Worker, directory: parts.Directory, told: str
+) -> None:
+    worker.environ["FRONTIER_SERVER"] = SERVERS + told
+    worker.set(squids=3)
+    geneva, lyon = ({"latitude": 46.2, "longitude": 6.1}, {"latitude": 45.8, "longitude": 4.8})
+    with parts.squid() as one, parts.squid() as two, parts.squid() as far:
+        directory.body = encode(
+            [
+                parts.listed(one, distance=3.0, geo=geneva),
+                parts.listed(two, distance=60.0, geo=geneva),
+                parts.listed(far, distance=112.0, geo=lyon),
+            ]
+        )
+        worker.run(frontier=True)
+    near = f"{SERVERS}{told}(proxyurl=http://{one})(proxyurl=http://{two})"
+    assert worker.printed == near + ("" if told else f"(proxyurl=http://{far})") + "\n"
+
+
 def test_frontier_in_trouble_gets_the_administrators_own_proxies(
     worker: Worker, directory: parts.Directory
 ) -> None:
