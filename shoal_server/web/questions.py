@@ -18,7 +18,7 @@ from shoal_server.squid import Squid, is_site_local
 from shoal_server.web.backend import Backend, is_operator, requester_address
 from shoal_server.web.discretion import id_for
 from shoal_server.web.parameters import Address, YesNo, read
-from shoal_server.web.wpad import PLAIN, pac_by_service, proxies, proxy
+from shoal_server.web.wpad import PLAIN, named, pac_by_service, proxies
 
 DEFAULT_COUNT = 5
 MOST = 50
@@ -117,9 +117,9 @@ def _found(
 
 def _chain(found: Explanation) -> ProxyList:
     """As CVMFS balances over them: the squids of one group are equals."""
+    places = zip(found.told, named(found.told, found.open_to_asker), strict=True)
     return ProxyList.of(
-        [f"http://{proxy(one, inside=one.squid.id in found.open_to_asker)}" for one in group]
-        for _, group in groupby(found.told, lambda one: one.group)
+        [f"http://{place}" for _, place in group] for _, group in groupby(places, lambda pair: pair[0].group)
     )
 
 

@@ -9,7 +9,8 @@ heartbeat claimed. A Varnish is no forward proxy, so none is listed, whatever th
 import functools
 import ipaddress
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from enum import StrEnum
 from http import HTTPStatus
 
@@ -142,16 +143,33 @@ def proxies(backend: Backend, own: str, other: Address | UnsetType, service: Ups
     if other:
         asker = None if is_operator(request, backend.operator_token) else own
         found = backend.lookup.explain(other, asker, service, SQUIDS, count=MOST, ipv4=":" not in other)
-        return [proxy(one, inside=one.squid.id in found.open_to_asker) for one in found.told]
+        return named(found.told, found.open_to_asker)
     told = backend.lookup.nearest(own, service, SQUIDS, count=MOST, ipv4=":" not in own)
-    return [proxy(one, inside=True) for one in told]
+    return named(told, {one.squid.id for one in told})
 
 
-def proxy(one: Ranked, *, inside: bool) -> HostPort:
-    """Its own site reaches a squid by the inside address, which may be the only one that works there; not by
-    that of a bridge inside the squid's VM where there is another.
+def named(told: Sequence[Ranked], known: Container[str]) -> list[HostPort]:
+    """Where a requester finds each of the squids that he is told of; `known`: the ids of those whose inside
+    address may be told.
+
+    Its own site reaches a squid by the inside address, which may be the only one that works there. Where
+    there is a public one too, it is not named by the address of a bridge inside its VM, nor by one that
+    another squid of the site has as well, as tenants of one cloud may: that leads to one of them at most.
     """
-    private = one.squid.beat.private_ip if inside and one.local else None
-    if private in BRIDGES and one.squid.public_address:
-        private = None
-    return HostPort(private or one.squid.address, one.squid.beat.port)
+    inside = [_inside(one) if one.squid.id in known else None for one in told]
+    uses = Counter(inside)
+    places = zip(told, inside, strict=True)
+    return [place if place and _will_do(one, place, uses) else _outside(one) for one, place in places]
+
+
+def _inside(one: Ranked) -> HostPort | None:
+    private = one.squid.beat.private_ip if one.local else None
+    return HostPort(private, one.squid.beat.port) if private else None
+
+
+def _outside(one: Ranked) -> HostPort:
+    return HostPort(one.squid.address, one.squid.beat.port)
+
+
+def _will_do(one: Ranked, inside: HostPort, uses: Mapping[HostPort | None, int]) -> bool:
+    return one.squid.public_address is None or (inside.host not in BRIDGES and uses[inside] == 1)

@@ -141,6 +141,22 @@ def test_a_squid_that_tells_the_address_of_a_bridge_inside_its_vm_is_named_by_it
     assert told.get_json()["cvmfs"] == "http://192.0.2.1:3128"
 
 
+def test_squids_of_one_site_with_one_inside_address_are_named_by_their_public_ones() -> None:
+    squids = [
+        squid(public_ip=f"192.0.2.{number}", private_ip=inside, uuid=f"{number}")
+        for number, inside in enumerate(["10.0.0.1", "10.0.0.1", "10.0.0.3"], start=1)
+    ]
+    places = dict.fromkeys(["192.0.2.1", "192.0.2.2", "192.0.2.3", NEIGHBOUR], VICTORIA)
+    site = Site(squids, places)
+    hosts = ["192.0.2.1", "192.0.2.2", "10.0.0.3"]
+    assert {*found(site.get("/wpad.dat", NEIGHBOUR).text)} == {
+        *(f"PROXY http://{host}:3128" for host in hosts),
+        "DIRECT",
+    }
+    told = site.client.get(f"/api/v1/explain?address={NEIGHBOUR}", environ_base={"REMOTE_ADDR": NEIGHBOUR})
+    assert {*told.get_json()["cvmfs"].split("|")} == {f"http://{host}:3128" for host in hosts}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
