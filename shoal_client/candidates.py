@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from shoal_common.heartbeat import Upstream
+from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, Listing
 
@@ -33,8 +33,9 @@ class Candidate:
     `distance` is in effective kilometres, None where the server does not tell these; `local` means the
     worker's own site. `heard`: it was found on the LAN, now or in an earlier run, which last `announced` it
     then (s since 1970). What shares a `domain` is likely to fail together. `inside`: where its own site finds
-    it, as far as told. `unlisted`: since when (s since 1970) one that is remembered has been missing in what
-    servers answer; `lapsed`: it is no longer to be used for that.
+    it, as far as told. `reverse`: as a proxy it has only what its own back end has. `unlisted`: since when (s
+    since 1970) one that is remembered has been missing in what servers answer; `lapsed`: it is no longer to
+    be used for that.
     """
 
     place: HostPort
@@ -45,6 +46,7 @@ class Candidate:
     heard: bool = False
     domain: str = ""
     inside: HostPort | None = None
+    reverse: bool = False
     unlisted: float | None = None
     lapsed: bool = False
     announced: float = 0.0
@@ -76,10 +78,12 @@ def from_listing(listing: Listing, service: Upstream, most: int) -> tuple[Candid
     first. An IPv6 address comes after the IPv4 ones: CVMFS prefers these.
     """
     caches = [cache for cache in listing.caches if cache.upstream.serves(service)][:most]
-    return tuple(candidate for cache in caches for candidate in _addresses(cache))
+    return tuple(candidate for cache in caches for candidate in _addresses(cache, service))
 
 
-def _addresses(cache: ListedCache) -> Iterator[Candidate]:
+def _addresses(cache: ListedCache, service: Upstream) -> Iterator[Candidate]:
+    """A Varnish has one back end: all that a Frontier job asks for, but not all repositories of CVMFS."""
+    reverse = cache.cache_type is CacheType.VARNISH and service is Upstream.CVMFS
     inside = HostPort(cache.private_ip, cache.port) if cache.private_ip else None
     for address in (cache.private_ip if cache.local else None, cache.public_ip, cache.ipv6):
         if address:
@@ -91,6 +95,7 @@ def _addresses(cache: ListedCache) -> Iterator[Candidate]:
                 local=cache.local,
                 domain=_domain(cache, address),
                 inside=inside,
+                reverse=reverse,
             )
 
 

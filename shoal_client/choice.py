@@ -112,7 +112,8 @@ def decide(situation: Situation) -> Decision:
     """Choose up to `wanted` squids.
 
     Without a server's list, or without anything new that is good, any good squid of the present choice
-    is a reason to change nothing.
+    is a reason to change nothing. What is lame, or not vouched for, comes last, a Varnish in place of a proxy
+    after all others: CVMFS takes what that lacks for gone, and asks no other member of its group.
     """
     good = {candidate.place for candidate in situation.good}
     fresh = any(candidate.eligible for candidate in situation.good)
@@ -120,9 +121,11 @@ def decide(situation: Situation) -> Decision:
     if alive and (not situation.answered or not fresh):
         return Decision(alive, kept=True)
     lame = sluggish(situation) | stale(situation)
-    behind = lame | _unvouched(situation, lame)
-    taken = _taken(sorted(situation.usable, key=lambda one: one.place in behind), behind, situation)
-    groups = tuple(_shuffled(group, situation.node) for group in _grouped(taken, lame))
+    reverse = frozenset(candidate.place for candidate in situation.usable if candidate.reverse)
+    behind = lame | reverse | _unvouched(situation, lame)
+    ranked = sorted(situation.usable, key=lambda one: (one.reverse, one.place in behind))
+    taken = _taken(ranked, behind, situation)
+    groups = tuple(_shuffled(group, situation.node) for group in _grouped(taken, lame | reverse))
     if not situation.answered or not _steady(situation, taken):
         return Decision(groups, kept=False)
     preferred = _preferred(groups, lame, situation)
@@ -174,7 +177,8 @@ def _taken(ranked: Sequence[Candidate], behind: frozenset[HostPort], situation: 
         pool += _shuffled(group, situation.node) if unspread else group
     taken = pool[: situation.wanted]
     if len(taken) > 1 and _domains(taken) == 1:
-        taken[-1:] = [next((c for c in pool if c.domain != taken[0].domain), taken[-1])]
+        elsewhere = (c for c in pool if c.domain != taken[0].domain and not c.reverse)
+        taken[-1:] = [next(elsewhere, taken[-1])]
     return taken
 
 
@@ -225,6 +229,8 @@ def _steady(situation: Situation, taken: Sequence[Candidate]) -> bool:
         return False
     lame = sluggish(situation, IN_USE_TIMES) | stale(situation)
     if _domains(taken) > _domains(now) or any(member.place in lame for member in now):
+        return False
+    if sum(member.reverse for member in taken) < sum(member.reverse for member in now):
         return False
     return not any(_worth_it(old, new) for old, new in zip(now, taken, strict=False))
 

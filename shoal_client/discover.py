@@ -12,7 +12,7 @@ from threading import Event
 
 from shoal_client.candidates import OWN_SITE, Candidate, Source
 from shoal_common.errors import Unavailable
-from shoal_common.heartbeat import Upstream
+from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort, host_text, ipv4, port_number
 
 PREFIX = b"fna349fn"
@@ -42,7 +42,10 @@ def parse(packet: bytes, sender: str, service: Upstream) -> Candidate | None:
         return None
     if not upstream.serves(service):
         return None
-    return Candidate(place, Source.LAN, str(place), 0.0, local=True, heard=True, domain=OWN_SITE)
+    reverse = kind[:1] == [CacheType.VARNISH] and service is Upstream.CVMFS
+    return Candidate(
+        place, Source.LAN, str(place), 0.0, local=True, heard=True, domain=OWN_SITE, reverse=reverse
+    )
 
 
 def open_port(port: int) -> socket.socket:

@@ -165,7 +165,7 @@ class _Gathering:
         ]
 
     def _enough(self) -> bool:
-        return len({candidate.squid for candidate in self._good()}) >= self.plan.wanted
+        return len({one.squid for one in self._good() if not one.reverse}) >= self.plan.wanted
 
     def _two_domains(self) -> bool:
         """Whether the good ones span two failure domains, or none that is still tested can add one."""

@@ -45,6 +45,8 @@ def _remark(
         reason = f"good, but {teller}"
     elif any(member.squid == candidate.squid for member in decision.members):
         reason = "good, but another address of the same squid is used"
+    elif candidate.reverse:
+        reason = "good, but a Varnish, which has only what its own back end has: others come first"
     elif candidate.place in slow:
         reason = f"good, but slow: {1000 * verdict.seconds:.0f} ms"
     elif candidate.place in old:

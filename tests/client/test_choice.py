@@ -8,7 +8,7 @@ import pytest
 from shoal_client.candidates import OWN_SITE, Candidate, Source, from_listing, merge, missing
 from shoal_client.choice import RETURN_SECONDS, Decision, Groups, Preference, Situation, decide, placed
 from shoal_client.remarks import remarks
-from shoal_common.heartbeat import Upstream
+from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, Listing
 from shoal_common.probe import Outcome, Verdict
@@ -404,6 +404,39 @@ def test_only_caches_for_the_service_are_candidates() -> None:
     )
     ports = [c.place.port for c in from_listing(Listing(caches), Upstream.FRONTIER, 5)]
     assert ports == [1, 3]
+
+
+def test_a_varnish_comes_after_all_squids_and_in_no_group_with_one() -> None:
+    varnish, near, far = at(1, 0, domain="a", reverse=True), at(2, 0, domain="a"), at(3, 9000, domain="a")
+    tested = ((varnish, good()), (near, good()), (far, good()))
+    assert hosts(choose(*tested)) == [[2], [3]]
+    assert reason(varnish, *tested) == (
+        "good, but a Varnish, which has only what its own back end has: others come first"
+    )
+    assert hosts(choose((varnish, good()), (near, good()))) == [[2], [1]]
+    assert hosts(choose((varnish, good()), (near, BAD))) == [[1]]
+
+
+def test_a_varnish_is_no_second_failure_domain_while_there_are_squids() -> None:
+    varnish = at(1, 0, domain="b", reverse=True)
+    decision = choose((varnish, good()), *((at(n, 0, domain="a"), good()) for n in (2, 3)))
+    assert [sorted(group) for group in hosts(decision)] == [[2, 3]]
+
+
+def test_a_varnish_in_use_gives_way_to_a_squid() -> None:
+    varnish, squids = at(1, 0, reverse=True), (at(2, 0), at(3, 0))
+    tested = ((varnish, good()), *((squid, good()) for squid in squids))
+    decision = choose(*tested, present=((varnish, squids[0]),))
+    assert [sorted(group) for group in hosts(decision)] == [[2, 3]]
+
+
+def test_a_varnish_is_a_proxy_like_any_other_to_frontier_alone() -> None:
+    cache = ListedCache("v.test", 6082, "192.0.2.1", None, cache_type=CacheType.VARNISH)
+    marks = [
+        [candidate.reverse for candidate in from_listing(Listing((cache,)), service, 5)]
+        for service in (Upstream.CVMFS, Upstream.FRONTIER)
+    ]
+    assert marks == [[True], [False]]
 
 
 def test_what_is_not_listed_stands_where_it_belongs_by_its_distance() -> None:

@@ -44,6 +44,12 @@ def test_a_cache_for_another_service_is_none_for_this_one() -> None:
     assert heard(packet, service=Upstream.FRONTIER) == "10.0.0.5:6082"
 
 
+def test_a_varnish_is_known_as_one() -> None:
+    packets = (b"fna349fn10.0.0.5:6081:varnish:cvmfs", b"fna349fn10.0.0.5:3128:squid:both")
+    found = [discover.parse(packet, "10.0.0.5", Upstream.CVMFS) for packet in packets]
+    assert [candidate.reverse for candidate in found if candidate] == [True, False]
+
+
 @pytest.mark.parametrize(
     "packet",
     [

@@ -16,7 +16,7 @@ from shoal_client import choice, discover
 from shoal_client.candidates import Candidate, Source
 from shoal_client.gather import Findings, Plan, gather
 from shoal_client.probing import probe_squid
-from shoal_common.heartbeat import Upstream
+from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import encode
 from shoal_common.probe import Outcome, Target
@@ -72,6 +72,14 @@ def test_black_holes_cost_their_deadline_once(directory: parts.Directory) -> Non
         findings = find(directory, probe_deadline=0.6)
         assert time.monotonic() - start < 5 * 0.6
     assert {findings.verdicts[hole].outcome for hole in holes} == {Outcome.UNREACHABLE}
+
+
+def test_a_varnish_does_not_end_the_wait_for_squids(directory: parts.Directory) -> None:
+    with parts.squid() as varnish, parts.squid(delay=0.6) as one, parts.squid(delay=0.6) as two:
+        entries = [parts.listed(varnish, cache_type=CacheType.VARNISH), parts.listed(one), parts.listed(two)]
+        directory.body = encode(entries)
+        findings = find(directory, wanted=1)
+    assert findings.verdicts[one].good
 
 
 def test_enough_good_squids_end_the_wait_after_the_grace(directory: parts.Directory) -> None:
