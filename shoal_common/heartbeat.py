@@ -294,13 +294,15 @@ class _Fields:
 
     def capacity(self, key: str) -> float | None:
         """Out of all bounds it is not known: -112 and 483183820687 come from interfaces that say speed -1 or
-        4294967295. Strings come from configuration files, a blank one too.
+        4294967295. Strings are what somebody wrote into a configuration file: one that is no number, be it
+        for a comment behind it, is not known either.
         """
         value = self._message.get(key)
-        if value is None or value == "":
+        if value is None:
             return None
-        if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,15}(\.[0-9]{0,9})?\s*", value):
-            value = float(value)
+        if isinstance(value, str):
+            number = re.fullmatch(r"\s*[+-]?[0-9]{1,15}(\.[0-9]{0,9})?\s*", value)
+            value = float(value) if number else 0.0
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidHeartbeat(key, f"{_shown(value)} is not a number")
         return float(value) if 0 < value <= MAX_RATE else None

@@ -166,12 +166,19 @@ def test_a_port_may_be_a_number_or_the_text_of_a_configuration_file(key: str, po
         (None, None),
         (..., None),
         ("", None),
+        (" ", None),
+        ("122000 ; kB/s", None),
+        ("1 Gb/s", None),
+        ("1e6", None),
+        ("0x10", None),
+        ("١٢", None),
+        ("1" * 400, None),
         (483183820687, None),
         ("483183820687", None),
         (10**400, None),
     ],
 )
-def test_a_capacity_out_of_all_bounds_is_not_known(said: object, kept: float | None) -> None:
+def test_a_capacity_that_cannot_be_true_is_not_known(said: object, kept: float | None) -> None:
     assert decode(message(max_load=said)).max_load == kept
 
 
@@ -374,7 +381,7 @@ def test_metrics_that_are_not_known_are_not_sent() -> None:
     assert not set(METRIC_KEYS) & set(json.loads(decode(message()).encode()))
 
 
-@pytest.mark.parametrize("value", [" ", "fast", "1e6", "0x10", "١٢", [1], {}, True, "1" * 400])
+@pytest.mark.parametrize("value", [[1], {}, True])
 def test_a_capacity_that_is_no_number_is_refused_by_name(value: object) -> None:
     assert refusal(message(max_load=value)).field == "max_load"
 
