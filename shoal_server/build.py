@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -210,12 +210,16 @@ def _assemble(settings: ServerSettings, roles: Collection[Role]) -> _Parts:
     verifier = _verifier(settings, keeper, registry) if Role.VERIFY in roles and settings.verify else None
     if verifier:
         loops.append(verifier)
-    ears = _Ears.of(settings, registry, keeper, locator) if Role.INTAKE in roles else None
+    reporter = Reporter(
+        store,
+        lambda now: myself.report(now),  # noqa: PLW0108 - made below, of what asks this reporter
+        lambda report: myself.completed(report),  # noqa: PLW0108
+    )
+    ears = _Ears.of(settings, registry, keeper, locator, reporter) if Role.INTAKE in roles else None
     if ears:
         loops.append(ears.sweeper)
     counts = LookupCounts()
     myself = _Myself(_own_name(), keeper, ears, verifier, counts)
-    reporter = Reporter(store, myself.report, myself.completed)
     history = _history(settings, store)
     loops.append(reporter)
     if ears:  # the history needs one who looks at all squids; every deployment has an intake
@@ -255,10 +259,17 @@ class _Ears:
     reception: Reception
     intake: Intake
     sweeper: Sweeper
+    stores: Callable[[], bool]
+    """Whether a heartbeat that reaches us would be stored."""
 
     @classmethod
     def of(
-        cls, settings: ServerSettings, registry: Registry, keeper: SnapshotKeeper, locator: GeoIP
+        cls,
+        settings: ServerSettings,
+        registry: Registry,
+        keeper: SnapshotKeeper,
+        locator: GeoIP,
+        reporter: Reporter,
     ) -> "_Ears":
         def room() -> int:
             return settings.most_squids - len(keeper.current.listed)
@@ -266,12 +277,14 @@ class _Ears:
         reception = Reception(registry, locator.placed, keeper.peers, room)
         intake = make_intake(settings, reception)
 
+        def stores() -> bool:
+            return reception.stores(reporter.written)
+
         def hears() -> bool:
-            stores = keeper.stale_since is None and reception.stores(keeper.followed)
-            return intake.connected and stores
+            return intake.connected and keeper.stale_since is None and stores()
 
         sweeper = Sweeper(registry, keeper, HoldRules(cap=settings.hold_cap), hears)
-        return cls(reception, intake, sweeper)
+        return cls(reception, intake, sweeper, stores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +301,14 @@ class _Myself:
         return Report(
             server=self.name,
             at=now,
-            connected=self.ears is not None and self.ears.intake.connected,
+            connected=self.ears is not None and self._reached(self.ears),
             held=self.ears is not None and self.ears.sweeper.silence.held,
             heartbeats=self.ears.reception.counts if self.ears else {},
         )
+
+    def _reached(self, ears: _Ears) -> bool:
+        """A store that answers and takes nothing makes us deaf; of one that is away, the keeper tells."""
+        return ears.intake.connected and (self.keeper.stale_since is not None or ears.stores())
 
     def completed(self, report: Report) -> Report:
         """With what is not needed for every answer."""

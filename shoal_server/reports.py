@@ -101,6 +101,9 @@ class Reporter:
         self._completed = completed
         self._others: tuple[Report, ...] = ()
         self._late: deque[float] = deque(maxlen=LATE_COUNT)
+        self.written = 0.0
+        """When the last report was begun that the store took (seconds since 1970, by its clock): a store may
+        answer, and refuse whatever is to be written."""
 
     def run(self, stop: threading.Event) -> None:
         """Exchange reports until told to stop."""
@@ -115,6 +118,7 @@ class Reporter:
         own = self.own(now)
         try:
             self._store.put_report(own)
+            self.written = now
             known = self._store.reports()
         except Unavailable as error:
             log.debug("reports not exchanged: %s", error)

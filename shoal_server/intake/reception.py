@@ -74,10 +74,11 @@ class Reception:
         self._full = Complaints(RARE_LINES_A_MINUTE)
         self.failed_at: float | None = None
 
-    def stores(self, answered: float) -> bool:
-        """Whether a heartbeat would be stored now, as far as is known: the last batch was, or the store has
-        `answered` somebody (seconds since 1970, by its clock) after it could not be."""
-        return self.failed_at is None or answered > self.failed_at
+    def stores(self, written: float) -> bool:
+        """Whether a heartbeat would be stored now, as far as is known: the last batch was, or something else
+        was `written` (seconds since 1970, by the store's clock) after it could not be."""
+        failed_at = self.failed_at
+        return failed_at is None or written > failed_at
 
     def take(self, bodies: Sequence[bytes]) -> None:
         """Register the valid messages of a batch, oldest first.

@@ -1,10 +1,12 @@
 """`shoal-server` beside services that hang or go away, and before settings that can never work."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pika.exceptions import NackError
 
 from testbed.process import wait_until
 from testbed.rabbitmq import RabbitMQ
@@ -58,6 +60,29 @@ def test_a_redis_that_goes_away_costs_no_answer(start: Start, start_redis: Calla
     assert server.names() == {"sq1.example.org"}
     store.start()
     wait_until(lambda: server.get("/healthz").json()["store"] == "ok", 20.0, "the store is found again")
+    assert server.names() == {"sq1.example.org"}
+
+
+def test_a_redis_that_answers_and_takes_nothing_makes_the_server_deaf(
+    start: Start, start_redis: Callable[..., Redis]
+) -> None:
+    """It lacks the replicas that it is to have, or its disk: what squids say meanwhile is lost, so their
+    silence means nothing. That can last longer than any hold."""
+    store = start_redis()
+    times = ("--suspect-after", "2", "--dead-after", "4", "--hold-cap", "1")
+    server = start("--store", store.url, "--verify", "no", *times)
+    publish(amqp_url(server), beat().encode())
+    server.await_names("sq1.example.org")
+    store.told("CONFIG", "SET", "min-replicas-to-write", "1")
+    with pytest.raises(NackError):
+        publish(amqp_url(server), beat().encode())
+    until = time.monotonic() + 6.0
+    while time.monotonic() < until:
+        told = server.get("/healthz").json()
+        assert (told["status"], told["intake"], told["hold"]) == ("degraded", "away", False)
+        time.sleep(0.05)
+    store.told("CONFIG", "SET", "min-replicas-to-write", "0")
+    wait_until(lambda: server.get("/healthz").json()["status"] == "ok", 5.0, "it hears again")
     assert server.names() == {"sq1.example.org"}
 
 

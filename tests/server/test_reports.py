@@ -79,6 +79,14 @@ def test_while_the_store_is_away_the_last_reports_count(shelf: Shelf) -> None:
     assert reporter.connected
 
 
+def test_when_the_store_last_took_a_report_is_known(shelf: Shelf) -> None:
+    reporter = web(shelf)
+    reporter.exchange(NOW)
+    shelf.away = True
+    reporter.exchange(NOW + 60)
+    assert reporter.written == NOW
+
+
 def test_a_clockwork_that_runs_late_is_told(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "REPORT_SECONDS", 0.01)
     ticks = iter([100.0, 100.01 + 0.75, 200.0])
