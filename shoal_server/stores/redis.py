@@ -138,8 +138,12 @@ class RedisStore(RedisUser):
         return Changes(mark, list(known.values()), [key for key in ids if key not in known])
 
     def _everything(self) -> Changes:
-        """What is written meanwhile comes once more, by the feed."""
-        self._redis.set(self._life, secrets.token_hex(8), nx=True)
+        """What is written meanwhile comes once more, by the feed.
+
+        A Redis that refuses writes for now (its replicas or its disk are away) can be read all the same.
+        """
+        if not self._redis.exists(self._life):
+            self._redis.set(self._life, secrets.token_hex(8), nx=True)
         pipe = self._redis.pipeline(transaction=True)
         self._ask_mark(pipe)
         pipe.xrevrange(self._changes, count=1)

@@ -56,6 +56,20 @@ def use_every_part_of(store: RedisStore) -> None:
     assert store.expire([ID], NOW + 1, NOW + 1) == [ID]
 
 
+def test_a_redis_that_takes_nothing_for_now_is_read_by_a_server_that_starts(
+    start_redis: Callable[..., Redis],
+) -> None:
+    server = start_redis()
+    with store_at(server.url) as store:
+        Registry(store, LivenessRules()).hear([beat()], NOW)
+        assert [squid.id for squid in squids_of(store)] == [ID]
+        server.told("CONFIG", "SET", "min-replicas-to-write", "1")
+        with pytest.raises(Unavailable, match="NOREPLICAS"):
+            Registry(store, LivenessRules()).hear([beat()], NOW)
+    with store_at(server.url) as store:
+        assert [squid.id for squid in squids_of(store)] == [ID]
+
+
 def test_a_redis_that_speaks_tls_keeps_squids(start_redis: Callable[..., Redis], tls: Tls) -> None:
     server = start_redis(tls=tls)
     with store_at(f"{server.tls_url}?ssl_ca_certs={tls.ca}") as store:
