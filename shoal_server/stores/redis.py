@@ -10,7 +10,8 @@ Keys, all with the hash tag `{shoal}` so that a Redis Cluster keeps them on one 
 - `{shoal}:uuid:HOUR` hash, agent uuid -> squid id, of those heard in that hour; kept for an hour more
 - `{shoal}:left:UUID` agent uuid -> its own clock's time of its goodbye, for two minutes
 - `{shoal}:events`  stream of at most about 100 000 events; see `history_redis`
-- `{shoal}:version` counter of writes; `{shoal}:life` a random name of this data set
+- `{shoal}:version` counter of writes; `{shoal}:life` a random name of this data set, which ends when any of
+  its parts (beats, seen, checks, drained) is lost: each holds an empty id for as long as it lives
 - `{shoal}:changes` stream of at most about 10 000 entries, one a write: the ids that it touched
 - `{shoal}:lock:NAME` locks
 """
@@ -78,6 +79,20 @@ return 1
 """
 
 
+_BEGIN = """
+if redis.call('EXISTS', KEYS[1]) == 1 and redis.call('HEXISTS', KEYS[2], '') == 1
+    and redis.call('ZSCORE', KEYS[3], '') and redis.call('HEXISTS', KEYS[4], '') == 1
+    and redis.call('SISMEMBER', KEYS[5], '') == 1 then return end
+redis.call('SET', KEYS[1], ARGV[1])
+redis.call('HSET', KEYS[2], '', '{}')
+redis.call('ZADD', KEYS[3], 0, '')
+redis.call('HSET', KEYS[4], '', '{}')
+redis.call('SADD', KEYS[5], '')
+"""
+_NOBODY = ""
+"""The id that each part of the data holds beside those of squids: a Redis that evicts keys loses one part and
+keeps the others."""
+
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
@@ -114,16 +129,32 @@ class RedisStore(RedisUser):
             pipe = self._redis.pipeline(transaction=True)
             self._ask_mark(pipe)
             pipe.xrange(self._changes, f"({since.word}", "+")
-            life, count, entries = pipe.execute()
-            whole = life != since.life or int(count or 0) - since.count != len(entries)
+            *told, entries = pipe.execute()
+            life, count = _mark(told)
+            whole = life != since.life or count - since.count != len(entries)
             if not whole and (changed := self._changed(since, entries)):
                 return changed
         return self._everything()
 
     def _ask_mark(self, pipe: Any) -> None:
-        """Two commands: redis-py lets no MGET into a cluster's pipeline."""
+        """What `_mark` reads; two GETs, since redis-py lets no MGET into a cluster's pipeline."""
         pipe.get(self._life)
         pipe.get(self._version)
+        pipe.hexists(self._beats, _NOBODY)
+        pipe.zscore(self._seen, _NOBODY)
+        pipe.hexists(self._checks, _NOBODY)
+        pipe.sismember(self._drained, _NOBODY)
+
+    def _begin_life(self) -> None:
+        """Where this data set has no name, or has lost a part.
+
+        A Redis that refuses writes for now (its replicas or its disk are away) can be read all the same.
+        """
+        pipe = self._redis.pipeline(transaction=True)
+        self._ask_mark(pipe)
+        if _mark(pipe.execute())[0] is None:
+            keys = [self._life, self._beats, self._seen, self._checks, self._drained]
+            self._redis.eval(_BEGIN, len(keys), *keys, secrets.token_hex(8))
 
     def _changed(self, since: Mark, entries: Sequence[Any]) -> Changes | None:
         """None if the store was emptied between the one reading and the other: then nobody has gone."""
@@ -138,19 +169,16 @@ class RedisStore(RedisUser):
         return Changes(mark, list(known.values()), [key for key in ids if key not in known])
 
     def _everything(self) -> Changes:
-        """What is written meanwhile comes once more, by the feed.
-
-        A Redis that refuses writes for now (its replicas or its disk are away) can be read all the same.
-        """
-        if not self._redis.exists(self._life):
-            self._redis.set(self._life, secrets.token_hex(8), nx=True)
+        """What is written meanwhile comes once more, by the feed."""
+        self._begin_life()
         pipe = self._redis.pipeline(transaction=True)
         self._ask_mark(pipe)
         pipe.xrevrange(self._changes, count=1)
         pipe.zrange(self._seen, 0, -1)
-        life, count, newest, ids = pipe.execute()
-        mark = Mark(str(life), int(count or 0), newest[0][0] if newest else "0-0")
-        return Changes(mark, self._in_parts(ids, mark.life), whole=True)
+        *told, newest, ids = pipe.execute()
+        life, count = _mark(told)
+        mark = Mark(str(life), count, newest[0][0] if newest else "0-0")
+        return Changes(mark, self._in_parts([key for key in ids if key != _NOBODY], mark.life), whole=True)
 
     def _in_parts(self, ids: Any, life: str) -> Iterator[SquidRecord]:
         """A part at a time, so that other commands come between, and memory for all at once is not needed.
@@ -306,6 +334,13 @@ class RedisStore(RedisUser):
         ahead = answer[0] + answer[1] / 1e6 - (before + after) / 2
         self._clock = lambda: time.monotonic() + ahead
         self._compare_at = after + COMPARE_SECONDS
+
+
+def _mark(told: Sequence[Any]) -> tuple[str | None, int]:
+    """The life's name, None if there is none or a part of the data was lost; and the count of writes."""
+    life, count, beats, seen, checks, drained = told
+    whole = beats and seen is not None and checks and drained
+    return (life if whole else None), int(count or 0)
 
 
 def _recall(key: str, beat: str | None) -> Recalled | None:

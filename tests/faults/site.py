@@ -161,7 +161,8 @@ def cared_for(site: Site, since: float) -> bool:
     assert site.redis
     with redis.Redis.from_url(site.redis.url, decode_responses=True) as client:
         seen = dict(client.zrange("{shoal}:seen", 0, -1, withscores=True))
-        checks = {key: json.loads(text)["checked"] for key, text in client.hgetall("{shoal}:checks").items()}
+        found = client.hgetall("{shoal}:checks").items()
+        checks = {key: json.loads(text).get("checked") for key, text in found}
     return all(seen.get(one.id, 0) > since and (checks.get(one.id) or 0) > since for one in site.fleet.live)
 
 

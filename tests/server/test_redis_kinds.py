@@ -9,6 +9,7 @@ import pytest
 
 from shoal_common.errors import SettingsError, Unavailable
 from shoal_server.registry import Registry
+from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules
 from shoal_server.stores.history_redis import RedisHistory
 from shoal_server.stores.redis import RedisStore
@@ -18,7 +19,7 @@ from testbed.process import wait_until
 from testbed.rabbitmq import Tls
 from testbed.redis import Redis, Sentinel
 from tests.conftest import need
-from tests.fakes import GOOD, NOW, beat, squids_of
+from tests.fakes import GOOD, NOW, Places, beat, squids_of
 from tests.faults.relay import Relay
 from tests.security.papers import Authority
 
@@ -70,6 +71,30 @@ def test_a_redis_that_takes_nothing_for_now_is_read_by_a_server_that_starts(
         assert [squid.id for squid in squids_of(store)] == [ID]
 
 
+@pytest.mark.parametrize("part", ["life", "beats", "seen", "checks", "drained"])
+def test_a_redis_that_evicts_a_part_is_given_back_what_it_knew(
+    start_redis: Callable[..., Redis], part: str
+) -> None:
+    """As with `maxmemory-policy allkeys-lru`: one key goes without a word, and the others stay."""
+    server = start_redis()
+    with store_at(server.url) as store:
+        registry = Registry(store, LivenessRules())
+        registry.hear([beat()], NOW)
+        registry.record(store.get([ID])[ID], GOOD, NOW)
+        registry.drain(ID, drained=True, reason="", now=NOW)
+        keeper = SnapshotKeeper(registry, Places())
+        keeper.refresh(NOW)
+        registry.hear([beat(timestamp=NOW + 30)], NOW + 30)
+        server.told("DEL", f"{{shoal}}:{part}")
+        keeper.refresh(NOW + 30)
+        (found,) = squids_of(store)
+        shown = keeper.current.listed[0].squid
+        for squid in (found, shown):
+            assert (squid.created, squid.verification.reach, squid.drained) == (NOW, GOOD.reach, True)
+        registry.expire([ID], NOW + 30 + LivenessRules().dead_after + 1)
+        assert squids_of(store) == []
+
+
 def test_a_redis_that_speaks_tls_keeps_squids(start_redis: Callable[..., Redis], tls: Tls) -> None:
     server = start_redis(tls=tls)
     with store_at(f"{server.tls_url}?ssl_ca_certs={tls.ca}") as store:
@@ -103,7 +128,7 @@ def test_a_store_behind_sentinels_follows_the_one_that_is_promoted(
 ) -> None:
     with pair(new_directory) as (master, replica, sentinel), store_at(sentinel.url) as store:
         Registry(store, LivenessRules()).hear([beat()], NOW)
-        wait_until(lambda: "1" in str(replica.told("ZCARD", "{shoal}:seen")), WITHIN, "it is replicated")
+        wait_until(lambda: replica.told("ZSCORE", "{shoal}:seen", ID), WITHIN, "it is replicated")
         master.kill()
         with pytest.raises(Unavailable):
             squids_of(store)
