@@ -30,6 +30,8 @@ MESSAGE_TTL_MS = 60 * 1000
 QUEUE_ARGUMENTS = {"x-message-ttl": MESSAGE_TTL_MS, "x-max-length": 1_000_000}
 NOT_FOUND, PRECONDITION_FAILED = 404, 406
 """Reply codes (AMQP 0-9-1 §1.2)."""
+_OTHER_TYPE = "arg 'type'"
+"""What RabbitMQ names when an exchange is of another type: through a direct one nothing reaches us."""
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,9 @@ class Topology:
         except pika.exceptions.ChannelClosedByBroker as error:
             if error.reply_code != PRECONDITION_FAILED:
                 raise
-            log.info("exchange %s exists in another form; taking it as it is", self._exchange)
+            level = logging.WARNING if _OTHER_TYPE in error.reply_text else logging.INFO
+            told = "exchange %s exists in another form; taking it as it is: %s"
+            log.log(level, told, self._exchange, error.reply_text)
             with self._connection.channel() as channel:
                 channel.exchange_declare(self._exchange, passive=True)
 
@@ -108,7 +112,11 @@ class Topology:
                 return None
             if error.reply_code != PRECONDITION_FAILED:
                 raise
-            log.info("queue %s exists in another form; taking it as it is", self._shared_queue)
+            log.info(
+                "queue %s exists in another form; taking it as it is: %s",
+                self._shared_queue,
+                error.reply_text,
+            )
             with self._connection.channel() as channel:
                 channel.queue_declare(self._shared_queue, passive=True)
         self._bind(self._shared_queue)

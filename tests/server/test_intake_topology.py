@@ -105,6 +105,18 @@ def test_an_exchange_in_another_form_is_told_once_and_bound_again_all_the_same(
     assert len([one for one in caplog.records if one.name == LOG]) == 1
 
 
+def test_an_exchange_that_is_no_topic_is_warned_of_with_the_brokers_words(
+    rabbit_vhost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing comes through a direct one, and all else looks well."""
+    with channel_of(rabbit_vhost) as channel:
+        channel.exchange_declare("shoal", "direct")
+    with caplog.at_level(logging.WARNING, LOG), hearing(rabbit_vhost, None):
+        pass
+    (told,) = (record.message for record in caplog.records if record.name == LOG)
+    assert "received 'topic' but current is 'direct'" in told
+
+
 def test_what_came_until_the_shared_queue_was_back_is_stored(
     rabbit_vhost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
