@@ -43,6 +43,9 @@ from shoal_server.stores.redis_url import check, connect
 
 PART = 1000
 UUID_SECONDS = 3600
+MOST_UUIDS = 300_000
+"""Of one hour: three for each of as many squids as there may be. Whoever publishes under ever new ones costs
+no more memory than that; that an agent has moved is not noticed for those that are forgotten then."""
 REPORT_KEPT_SECONDS = 3600
 COMPARE_SECONDS = 2.0
 
@@ -225,7 +228,7 @@ class RedisStore(RedisUser):
         names = list(uuids)
         if not names:
             return {}
-        now = time.time()
+        now = self.now()
         pipe = self._redis.pipeline(transaction=False)
         for hour in (now - UUID_SECONDS, now):
             pipe.hmget(self._agents(hour), names)
@@ -251,14 +254,13 @@ class RedisStore(RedisUser):
 
     @translated
     def put(self, squids: Sequence[Squid], gone: Sequence[str], events: Sequence[Event]) -> None:
-        ids = [squid.id for squid in squids]
+        ids, agents = [squid.id for squid in squids], self._agents(self.now())
         pipe: Any = self._redis.pipeline(transaction=True)
         if gone:
             pipe.hdel(self._beats, *gone)
             pipe.hdel(self._checks, *gone)
             pipe.zrem(self._seen, *gone)
         if squids:
-            agents = self._agents(time.time())
             pipe.hset(self._beats, items=_flat(ids, map(beat_record, squids)))
             pipe.execute_command("ZADD", self._seen, *_flat((squid.seen for squid in squids), ids))
             pipe.hset(agents, items=_flat((squid.beat.uuid for squid in squids), ids))
@@ -266,7 +268,9 @@ class RedisStore(RedisUser):
         for event in events:
             pipe.xadd(self._events, _fields(event), maxlen=MAX_EVENTS, approximate=True)
         self._count(pipe, [*gone, *ids])
-        pipe.execute()
+        pipe.hlen(agents)
+        if pipe.execute()[-1] > MOST_UUIDS:
+            self._redis.delete(agents)
 
     @translated
     def put_verification(self, squid_id: str, verification: Verification, events: Sequence[Event]) -> None:

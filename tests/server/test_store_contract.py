@@ -509,6 +509,19 @@ def test_expiry_keeps_no_more_changes_than_other_writes_do(
         assert client.xlen("{shoal}:changes") <= 200
 
 
+def test_an_agent_that_takes_a_new_uuid_with_each_word_fills_no_store(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoal_server.stores.redis.MOST_UUIDS", 100)
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        store = RedisStore(lambda: client)
+        for number in range(250):
+            store.put([squid(FRESH, uuid=f"u{number}")], [], [])
+        noted = sum(client.hlen(key) for key in client.scan_iter("{shoal}:uuid:*"))
+        assert noted <= 2 * 100  # the hour may have changed
+        assert store.ids_of(["u249"]) == {"u249": ID}
+
+
 class EmptiedInBetween(RedisStore):
     """Somebody empties it after it has told what is there, before it is asked for that."""
 
@@ -610,6 +623,20 @@ def test_servers_whose_clocks_differ_have_one_clock(
     there = two.now()
     monkeypatch.undo()
     assert abs(there - one.now()) < 5.0
+
+
+def test_an_agent_that_moves_is_known_to_a_server_whose_clock_is_hours_off(
+    shared: tuple[RedisStore, RedisStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = shared
+    one.changes(None)
+    one.put([squid(FRESH)], [], [])
+    fast = time.time
+    monkeypatch.setattr("shoal_server.stores.redis.time.time", lambda: fast() + 3 * 3600)
+    two.changes(None)
+    known = two.ids_of([squid(FRESH).beat.uuid])
+    monkeypatch.undo()
+    assert list(known.values()) == [ID]
 
 
 def test_a_clock_that_is_set_between_two_comparisons_does_not_count(
