@@ -3,7 +3,9 @@
 A squid is its endpoint (`squid_id`). A known endpoint under a new uuid is a restart; a known uuid at
 a new endpoint is a move, which keeps the history and starts verification anew. An orderly goodbye
 removes a squid at once. Where two agents announce one squid by turns, as when the old one was forgotten in
-an upgrade, neither is a restart of the other, and the goodbye of one says nothing of the other.
+an upgrade, neither is a restart of the other, and the goodbye of one says nothing of the other. Where they
+disagree nothing goes to and fro with each heartbeat: the squid drains while either says so, and the smaller
+max_load counts.
 
 Two servers may store an agent's words in another order than they were said, the older ones even long after,
 when the store was away meanwhile: what was overtaken by a goodbye, or by news from another endpoint, is
@@ -254,7 +256,10 @@ class _Change:
 
     def hear(self, beat: Heartbeat, key: str, previous: Past, now: float) -> None:
         """A squid that we know."""
-        self.squids.append(heard_again(previous, beat, now, self.peers))
+        said = _drains_said(beat, previous.drains_said, now)
+        if now - _other_seen(previous, beat) <= self.lately:
+            beat = _agreed(previous, beat, drains=now - said <= self.lately)
+        self.squids.append(heard_again(previous, beat, now, self.peers, drains_said=said))
         if previous.beat.uuid != beat.uuid and now - previous.other_seen > self.lately:
             self.events.append(Event(now, EventKind.RESTARTED, key, f"agent {beat.uuid}"))
         if beat.state is not previous.beat.state:
@@ -263,7 +268,8 @@ class _Change:
     def meet(self, beat: Heartbeat, key: str, origin_id: str, origin: Past | None, now: float) -> None:
         """A squid that we do not know, at least not there."""
         if origin:
-            self.squids.append(heard_again(origin, beat, now, self.peers))
+            said = _drains_said(beat, origin.drains_said, now)
+            self.squids.append(heard_again(origin, beat, now, self.peers, drains_said=said))
             self.gone.append(origin_id)
             self.events.append(Event(now, EventKind.MOVED, key, f"was {origin_id}"))
         elif self.room <= 0:
@@ -271,7 +277,8 @@ class _Change:
             return
         else:
             self.room -= 1
-            self.squids.append(Squid(beat, now, now, beat.load, pressure=pressure(beat.metrics)))
+            said, strain = _drains_said(beat, 0.0, now), pressure(beat.metrics)
+            self.squids.append(Squid(beat, now, now, beat.load, pressure=strain, drains_said=said))
             self.events.append(Event(now, EventKind.JOINED, key, beat.hostname))
         self._note_draining(beat, key, origin, now)
 
@@ -327,6 +334,18 @@ def _other_seen(previous: Past, beat: Heartbeat) -> float:
     return previous.seen if previous.beat.uuid != beat.uuid else previous.other_seen
 
 
+def _drains_said(beat: Heartbeat, before: float, now: float) -> float:
+    """When an agent of the squid last said that it drains (0: never)."""
+    return now if beat.state is AgentState.DRAINING else before
+
+
+def _agreed(previous: Past, beat: Heartbeat, *, drains: bool) -> Heartbeat:
+    """What a heartbeat comes to where another agent, heard a moment ago, may have said otherwise."""
+    stated = [max_load for max_load in (previous.beat.max_load, beat.max_load) if max_load]
+    state = AgentState.DRAINING if drains else beat.state
+    return replace(beat, state=state, max_load=min(stated, default=None))
+
+
 def _overtaken(beat: Heartbeat, origin: Past | None, farewell: float | None) -> bool:
     """Whether a heartbeat from an endpoint that we do not know is older than what its agent said last."""
     if origin and origin.beat.timestamp > beat.timestamp:
@@ -353,7 +372,9 @@ def _merged(known: Squid, present: Squid | None) -> Squid:
     )
 
 
-def heard_again(previous: Past, beat: Heartbeat, now: float, peers: FindPeers = alone) -> Squid:
+def heard_again(
+    previous: Past, beat: Heartbeat, now: float, peers: FindPeers = alone, *, drains_said: float = 0.0
+) -> Squid:
     """What intake writes of a known squid after one more heartbeat: nothing of verifiers and operators."""
     seconds, strain = now - previous.seen, pressure(beat.metrics)
     present = utilisation(beat, beat.load, strain)
@@ -369,6 +390,7 @@ def heard_again(previous: Past, beat: Heartbeat, now: float, peers: FindPeers = 
         share=decision.share,
         trend=decision.trend,
         other_seen=_other_seen(previous, beat),
+        drains_said=drains_said,
     )
 
 

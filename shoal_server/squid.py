@@ -158,6 +158,8 @@ class Said(Protocol):
     def timestamp(self) -> float: ...
     @property
     def state(self) -> AgentState: ...
+    @property
+    def max_load(self) -> float | None: ...
 
 
 class Past(Protocol):
@@ -183,6 +185,8 @@ class Past(Protocol):
     def trend(self) -> float: ...
     @property
     def other_seen(self) -> float: ...
+    @property
+    def drains_said(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +198,8 @@ class Squid:
     `takes` tells how many of those who ask it has room for (`crowding`), `used` is its mean utilisation when
     that was last measured, `share` its part among its equals, as a multiple of what its capacity says, and
     `trend` how that changed last (`balance`); `drained` is the operator's mark.
-    `other_seen` is when another agent was heard there than the one that was heard last (0: never).
+    `other_seen` is when another agent was heard there than the one that was heard last, and `drains_said`
+    when any said that it drains (0: never).
     """
 
     beat: Heartbeat
@@ -209,6 +214,7 @@ class Squid:
     share: float = 1.0
     trend: float = 0.0
     other_seen: float = 0.0
+    drains_said: float = 0.0
 
     @property
     def id(self) -> str:

@@ -48,6 +48,7 @@ class _Written(msgspec.Struct, omit_defaults=True, gc=False):
     share: float = 1.0
     trend: float = 0.0
     other_seen: float = 0.0
+    drains_said: float = 0.0
 
 
 class SquidRecord(_Written, gc=False):
@@ -69,6 +70,7 @@ class RecalledBeat(msgspec.Struct, gc=False):
     hostname: str
     timestamp: float
     state: AgentState = AgentState.UP
+    max_load: float | None = None
 
 
 class Recalled(msgspec.Struct, gc=False):
@@ -84,6 +86,7 @@ class Recalled(msgspec.Struct, gc=False):
     share: float = 1.0
     trend: float = 0.0
     other_seen: float = 0.0
+    drains_said: float = 0.0
 
 
 _record = msgspec.json.Decoder(SquidRecord)
@@ -95,8 +98,9 @@ _encoder = msgspec.json.Encoder()
 def beat_record(squid: Squid) -> bytes:
     """What heartbeats say of a squid, since when it is known, and when it was last heard."""
     said = _BeatRecord(*_said(squid.beat))
-    derived = squid.pressure, squid.takes, squid.used, squid.share, squid.trend, squid.other_seen
-    return _encoder.encode(_Written(said, squid.created, squid.load, squid.seen, *derived))
+    derived = squid.pressure, squid.takes, squid.used, squid.share, squid.trend
+    others = squid.other_seen, squid.drains_said
+    return _encoder.encode(_Written(said, squid.created, squid.load, squid.seen, *derived, *others))
 
 
 def recalled(record: str) -> Recalled:

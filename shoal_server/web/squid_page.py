@@ -23,6 +23,12 @@ from shoal_server.web.rows import Row
 from shoal_server.web.words import percent, rate, whole
 
 EVENTS = 50
+ANOTHER_SECONDS = 300.0
+"""The snapshot knows to two minutes alone when another agent was heard."""
+ANOTHER = (
+    "heard in the last minutes. While two announce one squid, it drains if either says so, and the smaller "
+    "capacity counts"
+)
 SPANS = {"day": Grain.FINE, "month": Grain.COARSE}
 MOODS = {
     EventKind.JOINED: Mood.GOOD,
@@ -88,7 +94,7 @@ def blueprint(backend: Backend) -> Blueprint:
             over="month" if grain is Grain.COARSE else "day",
             past=past,
             happenings=[_told(event, whole=whole, operator=operator) for event in past.events],
-            said=_said(row, whole=whole) if row else [],
+            said=_said(row, now, whole=whole) if row else [],
         )
         return make_response(page)
 
@@ -145,7 +151,7 @@ def _told(event: Event, *, whole: bool, operator: bool) -> Happening:
     return Happening(event.at, event.kind.value, detail, MOODS.get(event.kind))
 
 
-def _said(row: Row, *, whole: bool) -> list[tuple[str, str]]:
+def _said(row: Row, now: float, *, whole: bool) -> list[tuple[str, str]]:
     """What its last heartbeat said."""
     beat = beat_for(row.squid, whole=whole)
     metrics = beat.metrics
@@ -167,6 +173,7 @@ def _said(row: Row, *, whole: bool) -> list[tuple[str, str]]:
         ("Every", f"{beat.interval:g} s" if beat.interval else None),
         ("Agent", beat.agent),
         ("Agent's id", beat.uuid),
+        ("Another agent", ANOTHER if now - row.squid.other_seen <= ANOTHER_SECONDS else None),
         ("Requests", _per_second(metrics.requests_per_s)),
         ("Hits", _per_second(metrics.hits_per_s)),
         ("Errors", _per_second(metrics.errors_per_s)),

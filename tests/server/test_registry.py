@@ -1,7 +1,7 @@
 """What becomes of a heartbeat, a verdict and a long silence."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 
@@ -244,6 +244,40 @@ def test_once_the_other_agent_is_long_silent_a_goodbye_counts(registry: Registry
         registry.hear([beat(uuid="two")], last + seconds)
     registry.hear([beat(uuid="two", state=AgentState.LEAVING)], last + 120)
     assert store.squids() == []
+
+
+def states(registry: Registry, store: FlakyStore, said: Sequence[tuple[str, AgentState]]) -> list[AgentState]:
+    """The squid's state after each heartbeat of these agents, 15 s one after the other."""
+    found = []
+    for turn, (uuid, state) in enumerate(said):
+        registry.hear([beat(uuid=uuid, state=state)], NOW + 15 * turn)
+        found.append(store.squids()[0].beat.state)
+    return found
+
+
+def test_a_squid_drains_while_one_of_two_agents_says_so(registry: Registry, store: FlakyStore) -> None:
+    up, draining = AgentState.UP, AgentState.DRAINING
+    found = states(registry, store, [("one", up), ("two", draining)] * 5 + [("one", up)] * 8)
+    assert found == [up] + [draining] * 15 + [up] * 2
+    assert kinds(store).count(EventKind.AGENT_DRAINS) == 1
+    assert kinds(store).count(EventKind.AGENT_RESUMES) == 1
+
+
+def test_an_agent_that_is_alone_ends_its_draining_at_once(registry: Registry, store: FlakyStore) -> None:
+    up, draining = AgentState.UP, AgentState.DRAINING
+    said = [("one", up), ("one", draining), ("one", draining), ("one", up)]
+    assert states(registry, store, said) == [state for _, state in said]
+
+
+def test_of_two_agents_the_smaller_max_load_counts(registry: Registry, store: FlakyStore) -> None:
+    found = []
+    for turn, (uuid, max_load) in enumerate([("one", 2e5), ("two", 1e5), ("one", 2e5), ("old", None)] * 3):
+        registry.hear([beat(uuid=uuid, max_load=max_load)], NOW + 15 * turn)
+        found.append(store.squids()[0].max_load)
+    assert found == [2e5] + [1e5] * 11
+    for seconds in range(0, 150, 30):
+        registry.hear([beat(uuid="one", max_load=2e5)], NOW + 180 + seconds)
+    assert store.squids()[0].max_load == 2e5
 
 
 # --- load -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from shoal_server.frames import Row, pack
 from shoal_server.history import Grain
 from shoal_server.registry import Event, EventKind
 from shoal_server.squid import Reach, Squid, Verification
-from tests.fakes import NOW, VICTORIA, squid
+from tests.fakes import GOOD, NOW, VICTORIA, squid
 from tests.server.site import STRANGER, Site
 from tests.server.test_pages import HOSTILE, Page
 
@@ -70,6 +70,13 @@ def test_it_tells_what_the_squid_said_and_how_it_was_checked() -> None:
         "uvic, Victoria, CA",
     ):
         assert part in told
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(15, True), (3600, False)])
+def test_it_tells_that_two_agents_announce_the_squid_and_what_counts(seconds: float, told: bool) -> None:
+    two = replace(squid(GOOD), other_seen=NOW - seconds)
+    rule = "it drains if either says so, and the smaller capacity counts"
+    assert (rule in words(site(two), f"/squid/{ID}")) is told
 
 
 @pytest.mark.parametrize(

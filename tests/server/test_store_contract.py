@@ -139,12 +139,13 @@ def test_an_id_that_is_both_gone_and_heard_stays_without_its_verification(store:
 
 def test_what_the_next_heartbeat_is_judged_by_is_recalled_as_it_was_put(store: Store) -> None:
     put = replace(
-        squid(FRESH, state=AgentState.DRAINING),
+        squid(FRESH, state=AgentState.DRAINING, max_load=5e4),
         created=NOW - 9,
         load=7.25,
         pressure=0.5,
         takes=0.25,
         other_seen=NOW - 5,
+        drains_said=NOW - 4,
     )
     store.put([put], [], [])
     ((key, past),) = store.recall([ID, "unknown"]).items()
@@ -159,6 +160,7 @@ def test_what_the_next_heartbeat_is_judged_by_is_recalled_as_it_was_put(store: S
         0.25,
         NOW - 5,
     )
+    assert (past.beat.max_load, past.drains_said) == (5e4, NOW - 4)
 
 
 def test_of_a_squid_that_is_gone_nothing_is_recalled(store: Store) -> None:
