@@ -1,5 +1,6 @@
 """The WSGI server under the application: waitress, one process, several threads."""
 
+import resource
 import select
 import threading
 import time
@@ -47,7 +48,7 @@ class HttpServer:
                 host=listen.host,
                 port=listen.port,
                 threads=THREADS,
-                connection_limit=CONNECTIONS,
+                connection_limit=_connection_cap(),
                 channel_timeout=_NEVER,
                 max_request_body_size=LARGEST_BODY,
                 # The application reads X-Forwarded-For itself, and knows whom to believe.
@@ -108,6 +109,14 @@ class HttpServer:
 
     def _channels(self) -> list[waitress.channel.HTTPChannel]:
         return [one for one in self._sockets.values() if isinstance(one, waitress.channel.HTTPChannel)]
+
+
+def _connection_cap() -> int:
+    """A third of the files that this process may open: beside the half that peers of the listener may take,
+    some are left to the rest of the server. Where none is left waitress logs that again and again.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return CONNECTIONS if files == resource.RLIM_INFINITY else min(CONNECTIONS, files // 3)
 
 
 class _Silence:

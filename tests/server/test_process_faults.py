@@ -1,13 +1,17 @@
 """`shoal-server` beside services that hang or go away, and before settings that can never work."""
 
+import resource
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from pika.exceptions import NackError
 
+from shoal_server.commands.running import FILES
 from testbed.process import wait_until
 from testbed.rabbitmq import RabbitMQ
 from testbed.redis import Redis
@@ -84,6 +88,41 @@ def test_a_redis_that_answers_and_takes_nothing_makes_the_server_deaf(
     store.told("CONFIG", "SET", "min-replicas-to-write", "0")
     wait_until(lambda: server.get("/healthz").json()["status"] == "ok", 5.0, "it hears again")
     assert server.names() == {"sq1.example.org"}
+
+
+class WithFewFiles(ServerProcess):
+    """May open 96; with `on_demand` it may ask for more, as it may from a shell."""
+
+    on_demand = False
+
+    def command(self) -> list[str]:
+        limit = "ulimit -S -n 96" if self.on_demand else "ulimit -n 96"
+        return ["/bin/sh", "-c", f'{limit} && exec "$@"', "sh", *super().command()]
+
+
+def test_as_many_askers_as_it_may_open_files_cost_no_answer_and_no_flood_of_log_lines(
+    new_directory: Callable[[str], Path],
+) -> None:
+    with WithFewFiles(new_directory("server"), "--verify", "no") as server:
+        publish(amqp_url(server), beat().encode())
+        server.await_names("sq1.example.org")
+        with ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            time.sleep(1.0)
+            publish(amqp_url(server), beat().encode())
+        server.await_names("sq1.example.org")
+        assert len(server.log.read_text().splitlines()) < 50
+
+
+def test_it_asks_for_the_files_that_a_shell_grants_only_on_demand(
+    new_directory: Callable[[str], Path],
+) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    server = WithFewFiles(new_directory("server"))
+    server.on_demand = True
+    with server:
+        assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (min(most, FILES), most)
 
 
 @pytest.mark.parametrize(
