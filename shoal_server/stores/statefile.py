@@ -25,6 +25,8 @@ class StateFile:
         self._store = store
         self._path = path
         self._saved = store.version()
+        self._trouble = ""
+        """Why the last save failed, if it did: told once."""
         self._saving = threading.Lock()
         """The last save, at the end, may come while one is under way."""
 
@@ -67,9 +69,13 @@ class StateFile:
                 os.fsync(file.fileno())
             fresh.replace(self._path)
         except OSError as error:
-            log.warning("cannot save the squids to %s: %s", self._path, error)
+            if self._trouble != str(error):
+                log.warning("cannot save the squids to %s, trying on: %s", self._path, error)
+            self._trouble = str(error)
             return
-        self._saved = version
+        if self._trouble:
+            log.warning("the squids are saved to %s again", self._path)
+        self._saved, self._trouble = version, ""
 
     def _squid(self, line: str) -> Squid | None:
         try:

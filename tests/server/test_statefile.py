@@ -1,7 +1,9 @@
 """The file in which a server with a memory of its own keeps what it knows."""
 
+import logging
 import os
 import re
+import resource
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,3 +69,26 @@ def test_a_damaged_line_costs_that_squid_alone(tmp_path: Path, damage: Callable[
     again = MemoryStore()
     StateFile(again, path).load()
     assert [one.id for one in again.squids()] == ["192.0.2.2:3128"]
+
+
+def test_a_disk_that_is_full_for_days_costs_the_news_and_two_log_lines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, store = tmp_path / "squids", MemoryStore()
+    state, registry = StateFile(store, path), Registry(store, LivenessRules())
+    registry.hear([beat()], NOW)
+    state.save()
+    before = path.read_bytes()
+    registry.hear([beat(uuid=f"u{n}", public_ip=f"192.0.2.{n}") for n in range(2, 100)], NOW)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with caplog.at_level(logging.WARNING, "shoal_server.stores.statefile"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), usual[1]))
+        try:
+            for _ in range(3):
+                state.save()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        assert path.read_bytes() == before
+        state.save()
+    assert len(path.read_bytes().splitlines()) == 99
+    assert len(caplog.records) == 2
