@@ -114,14 +114,19 @@ class Reporter:
                 self._late.append(max(0.0, time.monotonic() - due))
 
     def exchange(self, now: float) -> None:
-        """Send and fetch once; while the store is away the last known reports count."""
+        """Send and fetch once; while the store is away the last known reports count. One that answers and
+        takes nothing is not away: nobody's report is new there.
+        """
         own = self.own(now)
         try:
             self._store.put_report(own)
             self.written = now
+        except Unavailable as error:
+            log.debug("report not sent: %s", error)
+        try:
             known = self._store.reports()
         except Unavailable as error:
-            log.debug("reports not exchanged: %s", error)
+            log.debug("reports not fetched: %s", error)
             return
         self._others = tuple(
             report for report in known if now - report.at < BELIEVED_SECONDS and report.server != own.server

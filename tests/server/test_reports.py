@@ -12,17 +12,18 @@ from tests.fakes import NOW
 
 
 class Shelf:
-    """Where reports are kept; `away` is the test's to switch."""
+    """Where reports are kept; `away` and `takes` are the test's to switch."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Report] = {}
         self.away = False
+        self.takes = True
 
     def now(self) -> float:
         return NOW
 
     def put_report(self, report: Report) -> None:
-        if self.away:
+        if self.away or not self.takes:
             raise Unavailable("away")
         self.kept[report.server] = report
 
@@ -77,6 +78,15 @@ def test_while_the_store_is_away_the_last_reports_count(shelf: Shelf) -> None:
     shelf.away = True
     reporter.exchange(NOW + 60)
     assert reporter.connected
+
+
+def test_a_store_that_answers_and_takes_no_reports_makes_all_deaf(shelf: Shelf) -> None:
+    shelf.put_report(Report("intake", NOW, connected=True))
+    reporter = web(shelf)
+    reporter.exchange(NOW)
+    shelf.takes = False
+    reporter.exchange(NOW + BELIEVED_SECONDS)
+    assert not reporter.connected
 
 
 def test_when_the_store_last_took_a_report_is_known(shelf: Shelf) -> None:
