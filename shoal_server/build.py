@@ -272,9 +272,9 @@ class _Ears:
         reporter: Reporter,
     ) -> "_Ears":
         def room() -> int:
-            return settings.most_squids - len(keeper.current.listed)
+            return settings.most_squids - len(keeper.current.listed) - len(keeper.absent)
 
-        reception = Reception(registry, locator.placed, keeper.peers, room)
+        reception = Reception(registry, locator.placed, keeper.peers, room, keeper.absent)
         intake = make_intake(settings, reception)
 
         def stores() -> bool:

@@ -15,7 +15,7 @@ dropped. The agent's clock orders its own words, and counts for nothing else.
 import logging
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
@@ -158,12 +158,17 @@ class Registry:
     rules: LivenessRules
 
     def hear(
-        self, beats: Sequence[Heartbeat], now: float, peers: FindPeers = alone, room: int = sys.maxsize
+        self,
+        beats: Sequence[Heartbeat],
+        now: float,
+        peers: FindPeers = alone,
+        room: int = sys.maxsize,
+        absent: Container[str] = (),
     ) -> Sequence[str]:
         """Take a batch of heartbeats, oldest first. Raises Unavailable: then none of them was stored.
 
-        There is `room` for so many squids that are not known yet; returns the ids of those beyond that, which
-        were left out.
+        There is `room` for so many squids that are not known yet, and for those that are `absent`; returns
+        the ids of those beyond that, which were left out.
         """
         latest = _latest(beats)
         known = dict(self.store.recall(latest))
@@ -173,7 +178,7 @@ class Registry:
         # a store that was emptied is filled by any server: a squid may have come back between the reads
         known.update((key, origin) for key, origin in origins.items() if key in latest)
         farewells = self.store.farewells(strangers) if strangers else {}
-        change = _Change(peers, self.rules.suspect_after, room)
+        change = _Change(peers, self.rules.suspect_after, room, absent)
         for key, beat in latest.items():
             previous = known.get(key)
             if beat.state is AgentState.LEAVING:
@@ -242,12 +247,13 @@ _REACH_EVENTS = {
 class _Change:
     """What one batch does to the store. Who was heard in the last `lately` seconds is there still.
 
-    There is `room` for so many squids more; who finds none is `refused`.
+    There is `room` for so many squids more beside those that are `absent`; who finds none is `refused`.
     """
 
     peers: FindPeers
     lately: float
     room: int
+    absent: Container[str]
     squids: list[Squid] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -272,11 +278,11 @@ class _Change:
             self.squids.append(heard_again(origin, beat, now, self.peers, drains_said=said))
             self.gone.append(origin_id)
             self.events.append(Event(now, EventKind.MOVED, key, f"was {origin_id}"))
-        elif self.room <= 0:
+        elif self.room <= 0 and key not in self.absent:
             self.refused.append(key)
             return
         else:
-            self.room -= 1
+            self.room -= key not in self.absent
             said, strain = _drains_said(beat, 0.0, now), pressure(beat.metrics)
             self.squids.append(Squid(beat, now, now, beat.load, pressure=strain, drains_said=said))
             self.events.append(Event(now, EventKind.JOINED, key, beat.hostname))

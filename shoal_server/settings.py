@@ -133,8 +133,9 @@ class ServerSettings(Settings):
         "squids",
         100_000,
         kinds.whole(1, 10_000_000),
-        "Where there are so many, new squids are refused, and counted; those that are known go on. Whoever "
-        "may publish heartbeats could otherwise invent squids (2 kB each) until memory runs out.",
+        "Where there are so many, new squids are refused, and counted; those that are known go on, and good "
+        "ones that went have a quarter of an hour to come back. Whoever may publish heartbeats could "
+        "otherwise invent squids (2 kB each) until memory runs out.",
     )
     verify: bool = setting(
         "verification",

@@ -6,7 +6,7 @@ A bad message costs one log line and one counter, never its neighbours and never
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Protocol
@@ -53,7 +53,7 @@ class Reception:
     believed only where the operator has written it down (a test bed, a demonstration), and else left out:
     a squid that has a better one must not go with it. `peers` finds the squids that a squid is held against.
     `room` tells how many squids more may be taken: whoever may publish can invent as many as he likes, and
-    those that are known go on whatever he does.
+    those that are known go on whatever he does, and those that are `absent` for a moment find their places.
     """
 
     def __init__(
@@ -62,11 +62,13 @@ class Reception:
         placed: Callable[[str], bool],
         peers: FindPeers = alone,
         room: Callable[[], int] = lambda: sys.maxsize,
+        absent: Container[str] = (),
     ) -> None:
         self._registry = registry
         self._placed = placed
         self._peers = peers
         self._room = room
+        self._absent = absent
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._complaints = Complaints(LOG_LINES_A_MINUTE)
@@ -130,7 +132,7 @@ class Reception:
         """Returns the ids of new squids for which there is no room."""
         now = self._registry.store.now()
         try:
-            left_out = self._registry.hear(beats, now, self._peers, self._room())
+            left_out = self._registry.hear(beats, now, self._peers, self._room(), self._absent)
         except Unavailable:
             self.failed_at = self._registry.store.now()
             raise

@@ -63,6 +63,16 @@ def test_where_there_is_no_room_new_squids_are_refused_and_known_ones_go_on(
     assert len(caplog.records) == 1
 
 
+def test_where_there_is_no_room_a_squid_that_was_there_a_moment_ago_finds_its_place(
+    store: FlakyStore,
+) -> None:
+    reception = Reception(
+        Registry(store, LivenessRules()), lambda _: False, room=lambda: 0, absent={"192.0.2.2:3128"}
+    )
+    reception.take([beat(uuid=f"u{n}", public_ip=f"192.0.2.{n}").encode() for n in range(1, 5)])
+    assert [squid.address for squid in store.squids()] == ["192.0.2.2"]
+
+
 def test_of_a_batch_as_many_new_squids_are_taken_as_there_is_room_for(store: FlakyStore) -> None:
     reception = Reception(Registry(store, LivenessRules()), lambda _: False, room=lambda: 2)
     reception.take([beat(uuid=f"u{n}", public_ip=f"192.0.2.{n}").encode() for n in range(1, 6)])

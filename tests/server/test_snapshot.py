@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from shoal_common.errors import Unavailable
+from shoal_common.heartbeat import AgentState
 from shoal_server.packed import Kept
 from shoal_server.registry import Changes, Mark, Registry
-from shoal_server.snapshot import NAME_SECONDS, SnapshotKeeper
-from shoal_server.squid import LivenessRules, Owner, Place
+from shoal_server.snapshot import NAME_SECONDS, RETURN_SECONDS, SnapshotKeeper
+from shoal_server.squid import LivenessRules, Owner, Place, squid_id
 from shoal_server.stores.memory import MemoryStore
 from testbed.process import wait_until
 from tests.fakes import GENEVA, GOOD, NOW, VICTORIA, FlakyStore, Places, beat, squid
@@ -228,6 +229,25 @@ def test_a_private_address_of_the_table_places_no_squid_whose_outer_one_is_in_an
     registry.hear([beat(private_ip="10.0.0.1", **addresses)], NOW)
     keeper.refresh(NOW)
     assert keeper.current.listed[0].place == frankfurt
+
+
+def test_the_place_of_a_good_squid_that_went_is_kept_for_a_quarter_of_an_hour(registry: Registry) -> None:
+    clock = [0.0]
+    keeper = SnapshotKeeper(registry, Places(), steady=lambda: clock[0])
+    good, invented, back = (beat(uuid=f"u{n}", public_ip=f"192.0.2.{n}") for n in (1, 2, 3))
+    registry.hear([good, invented, back], NOW)
+    for one in (good, back):
+        registry.store.put_verification(squid_id(one), GOOD, [])
+    keeper.refresh(NOW)
+    registry.hear([replace(one, state=AgentState.LEAVING) for one in (good, invented, back)], NOW)
+    keeper.refresh(NOW)
+    registry.hear([replace(back, uuid="again")], NOW + 1)
+    keeper.refresh(NOW + 1)
+    assert (len(keeper.absent), squid_id(good) in keeper.absent) == (1, True)
+    clock[0] = RETURN_SECONDS
+    registry.hear([replace(back, uuid="again")], NOW + 31)
+    keeper.refresh(NOW + 31)
+    assert len(keeper.absent) == 0
 
 
 class Counting(Places):
