@@ -221,6 +221,12 @@ class Registry:
         put_whole(self.store, [_merged(squid, present.get(squid.id)) for squid in squids])
         log.warning("the store has lost its contents; %d squids were put back", len(squids))
 
+    def drop(self, ids: Sequence[str], silent_since: float, now: float) -> None:
+        """A store that went back to an earlier state lists who has gone since: take off again who was not
+        heard."""
+        for key in self.store.expire(ids, silent_since, now):
+            log.info("%s expired: it had gone before the store went back to an earlier state", key)
+
     def correct_clock(self, squids: Sequence[Squid], now: float) -> None:
         """Our clock was ahead and has been set back: what was heard in the future was heard by now."""
         self.store.put([replace(squid, seen=now) for squid in squids if squid.seen > now], [], [])

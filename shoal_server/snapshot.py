@@ -27,6 +27,8 @@ from shoal_server.surge import Surge
 REFRESH_SECONDS = 0.2
 BOARD_SECONDS = 5.0
 NAME_SECONDS = 60.0
+MEANWHILE_SECONDS = 10.0
+"""What was heard so shortly before our last look at the store may have been stored after it."""
 RETURN_SECONDS = 900.0
 """For so long a good squid that went may come back where there is no room for others: an agent or a VM that
 was restarted takes less."""
@@ -174,7 +176,10 @@ class SnapshotKeeper:
     def _follow(self, now: float) -> None:
         changes = self._registry.store.changes(self._mark)
         if self._mark and _lost(self._mark, changes.mark):
+            old = self._gone_since(changes)
             self._registry.restore([listed.squid for listed in self.current.listed])
+            if old:
+                self._registry.drop(old, self.followed - MEANWHILE_SECONDS, now)
             life, changes = changes.mark.life, self._registry.store.changes(None)
             if changes.mark.life != life:
                 raise Unavailable("the store was emptied again while it was filled")
@@ -184,6 +189,13 @@ class SnapshotKeeper:
             moved = self._take(changes, anew=generation != self._generation)
             self._publish(now, moved=moved)
         self._mark, self._generation = changes.mark, generation
+
+    def _gone_since(self, changes: Changes) -> Sequence[str]:
+        """Of what a store says that went back to an earlier state: who had gone by our last look."""
+        if not self._mark or changes.mark.life != self._mark.life:
+            return ()
+        since = self.followed - MEANWHILE_SECONDS
+        return [one.id for one in changes.squids if one.seen < since and one.id not in self._ledger]
 
     def _has_lasted(self, now: float) -> bool:
         """Whether any squid has been known, or this list been there, for as long as all take to be heard."""

@@ -145,6 +145,23 @@ def test_a_store_that_lost_its_contents_is_given_them_back(registry: Registry, s
     assert store.get([ID])[ID].verification == GOOD
 
 
+def test_a_store_that_went_back_to_an_earlier_state_brings_nobody_back(
+    registry: Registry, store: FlakyStore
+) -> None:
+    keeper = keeper_of(registry)
+    gone, new = beat(uuid="b", public_ip="192.0.2.2"), beat(uuid="c", public_ip="192.0.2.3")
+    registry.hear([beat(), gone], NOW)
+    registry.hear([beat()], NOW + 30)
+    registry.hear([replace(gone, state=AgentState.LEAVING)], NOW + 60)
+    keeper.refresh(NOW + 60)
+    MemoryStore.__init__(store)
+    registry.hear([beat(), gone], NOW)
+    registry.hear([new], NOW + 62)
+    keeper.refresh(NOW + 63)
+    assert ids(keeper) == {ID, squid_id(new)}
+    assert {one.id for one in store.squids()} == {ID, squid_id(new)}
+
+
 def test_what_a_store_has_heard_since_it_lost_its_contents_counts(
     registry: Registry, store: FlakyStore
 ) -> None:
