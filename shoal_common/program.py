@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -57,8 +58,17 @@ def read_settings(
     declared: type[S], name: str, args: argparse.Namespace, environ: Mapping[str, str]
 ) -> Reading[S]:
     """The same as far as it can be read, with all mistakes."""
-    home = [Path(environ["HOME"], ".shoal", _file(name))] if environ.get("HOME") else []
-    return read(declared, flags=vars(args), environ=environ, path=args.config, usual=[*home, _default(name)])
+    usual = [*_in_home(name, environ), _default(name)]
+    return read(declared, flags=vars(args), environ=environ, path=args.config, usual=usual)
+
+
+def _in_home(name: str, environ: Mapping[str, str]) -> list[Path]:
+    """The user's own file. A home that may not be entered, as behind ProtectHome=yes, has none."""
+    if environ.get("HOME"):
+        with suppress(OSError):
+            file = Path(environ["HOME"], ".shoal", _file(name))
+            return [file] if file.is_file() else []
+    return []
 
 
 def _file(name: str) -> str:

@@ -7,6 +7,7 @@ and the sample file in `conf/`. Every mistake is found before anything runs, and
 
 import configparser
 import dataclasses
+import stat
 import textwrap
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
@@ -169,7 +170,7 @@ def read(
 ) -> Reading[S]:
     """The same, going on after a mistake."""
     mistakes: list[str] = []
-    chosen = path or next((file for file in usual if file.is_file()), None)
+    chosen = path or next((file for file in usual if _is_there(file)), None)
     try:
         values, warnings = _file_values(declared, chosen, mistakes) if chosen else ({}, [])
         wrong: set[str] = set()
@@ -186,6 +187,16 @@ def read(
                 mistakes.append(f"{origin}: {redacted(text)!r} will not do; it takes {option.kind.allowed}")
             break
     return Reading(Loaded(declared(**result), tuple(warnings), chosen), mistakes, frozenset(wrong))
+
+
+def _is_there(file: Path) -> bool:
+    """Also if that cannot be looked up: the attempt to read it says why."""
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def _candidates(

@@ -1,8 +1,10 @@
 """What the three command lines share."""
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from shoal_common import kinds
 from shoal_common.errors import SettingsError
 from shoal_common.program import command_line, settings_of
-from shoal_common.settings import Settings, setting
+from shoal_common.settings import Settings, load, setting
 from shoal_common.version import VERSION
 
 
@@ -58,6 +60,28 @@ def test_the_file_under_the_home_directory_is_found(tmp_path: Path) -> None:
     file.write_text("[general]\ncaches = 7\n")
     loaded = settings_of(Example, "shoal-example", PARSER.parse_args([]), {"HOME": str(tmp_path)})
     assert (loaded.settings.caches, loaded.path) == (7, file)
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A directory that this process may not enter."""
+    directory = tmp_path / "closed"
+    directory.mkdir(mode=0)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield directory
+    os.seteuid(before)
+
+
+def test_a_home_that_may_not_be_entered_holds_no_settings(closed: Path) -> None:
+    loaded = settings_of(Example, "shoal-none", PARSER.parse_args(["-n", "3"]), {"HOME": str(closed)})
+    assert (loaded.settings.caches, loaded.path) == (3, None)
+
+
+def test_settings_of_the_machine_that_cannot_be_looked_up_are_not_taken_for_none(closed: Path) -> None:
+    with pytest.raises(SettingsError, match=r"closed/shoal\.conf: Permission denied"):
+        load(Example, flags={}, environ={}, path=None, usual=[closed / "shoal.conf"])
 
 
 def test_a_file_that_was_named_replaces_the_usual_ones(tmp_path: Path) -> None:
