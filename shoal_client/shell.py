@@ -6,6 +6,7 @@ environment, and takes for each `NAME=` in the file one line of `echo $NAME` (cv
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,22 +38,31 @@ def parameters(text: bytes, directory: Path, environ: Mapping[str, str]) -> dict
     names = list(dict.fromkeys(name.decode() for name in _NAME.findall(text)))
     echoes = "\n".join([f"echo {_END}", *(f"echo ${name}" for name in names), ""])
     try:
-        done = subprocess.run(
-            ["/bin/sh"],
-            input=text + b"\n" + echoes.encode("ascii"),
-            cwd=directory,
-            env=dict(environ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=SECONDS,
-            check=False,
-        )
+        printed = _printed(text + b"\n" + echoes.encode("ascii"), directory, environ)
     except subprocess.TimeoutExpired:
         raise NotEvaluated(f"does not end within {SECONDS:g} s in a shell") from None
     except OSError as error:
         raise NotEvaluated(f"cannot be read by a shell: {error.strerror}") from None
-    lines = os.fsdecode(done.stdout).split("\n")
+    lines = os.fsdecode(printed).split("\n")
     if _END not in lines:
         raise Unavailable("is nothing that a shell reads to its end")
     values = lines[len(lines) - lines[::-1].index(_END) :]
     return dict(zip(names, values, strict=False))
+
+
+def _printed(script: bytes, directory: Path, environ: Mapping[str, str]) -> bytes:
+    """What a shell prints; one that is not waited for any longer ends with all that it has started."""
+    with subprocess.Popen(
+        ["/bin/sh"],
+        cwd=directory,
+        env=dict(environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as sh:
+        try:
+            return sh.communicate(script, timeout=SECONDS)[0]
+        finally:
+            if sh.returncode is None:
+                os.killpg(sh.pid, signal.SIGKILL)

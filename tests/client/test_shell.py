@@ -1,11 +1,14 @@
 """What a shell makes of CVMFS's files, as CVMFS asks it."""
 
+import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from shoal_client import shell
 from shoal_common.errors import Unavailable
+from testbed.process import wait_until
 
 ENVIRON = {"PATH": "/usr/bin:/bin"}
 
@@ -33,7 +36,22 @@ def test_a_file_that_is_not_read_to_its_end_is_told(text: str) -> None:
         read(text)
 
 
-def test_a_file_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shell, "SECONDS", 0.1)
+@pytest.mark.parametrize("waits", ["exec sleep {}", "A=$(sleep {}; echo 1)", "sleep {} &"])
+def test_a_file_that_hangs_is_told_and_nothing_goes_on_running(
+    monkeypatch: pytest.MonkeyPatch, waits: str
+) -> None:
+    monkeypatch.setattr(shell, "SECONDS", 0.3)
+    seconds = str(random.randrange(10**6, 10**7))
     with pytest.raises(shell.NotEvaluated, match="does not end within"):
-        read("exec sleep 5\nA=1\n")
+        read(waits.format(seconds) + "\nB=1\n")
+    wait_until(lambda: not _running("sleep", seconds), 20.0)
+
+
+def _running(*words: str) -> bool:
+    """Whether a process has this command line."""
+    wanted = "\0".join([*words, ""]).encode()
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # one that has just ended
+            if process.read_bytes() == wanted:
+                return True
+    return False
