@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from shoal_client import node
 from shoal_client.candidates import TWO_RUNS, Candidate, Source
-from shoal_common.distance import fees, slack_km, way_km
+from shoal_common.distance import costs_money, fees, slack_km, way_km
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Verdict
 
@@ -177,9 +177,19 @@ def _taken(ranked: Sequence[Candidate], behind: frozenset[HostPort], situation: 
         pool += _shuffled(group, situation.node) if unspread else group
     taken = pool[: situation.wanted]
     if len(taken) > 1 and _domains(taken) == 1:
-        elsewhere = (c for c in pool if c.domain != taken[0].domain and not c.reverse)
-        taken[-1:] = [next(elsewhere, taken[-1])]
+        taken[-1:] = [next((c for c in pool if _is_second_domain(c, taken[0])), taken[-1])]
     return taken
+
+
+def _is_second_domain(other: Candidate, first: Candidate) -> bool:
+    """As servers have it: one is not worth money while free squids will do."""
+    if other.domain == first.domain or other.reverse:
+        return False
+    return _costs_money(first) or not _costs_money(other)
+
+
+def _costs_money(candidate: Candidate) -> bool:
+    return candidate.distance is not None and costs_money(candidate.distance)
 
 
 def _domains(members: Sequence[Candidate]) -> int:

@@ -16,6 +16,11 @@ def fees(distance: float) -> int:
     return int(distance // FEE_KM)
 
 
+def costs_money(distance: float) -> bool:
+    """Whether one of them is for what the squid's provider charges."""
+    return fees(distance) % 2 == 1
+
+
 def way_km(distance: float) -> float:
     """The distance without its fees."""
     return distance % FEE_KM

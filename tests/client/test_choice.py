@@ -511,6 +511,31 @@ def test_two_failure_domains_are_used_where_there_are_two() -> None:
     assert [sorted(group) for group in hosts(choose(*tested, far, wanted=3))] == [[1, 2], [9]]
 
 
+@pytest.mark.parametrize("fee", [100_000, 300_000])
+def test_a_second_failure_domain_is_not_worth_money_while_free_squids_will_do(fee: float) -> None:
+    here = [(at(n, n, domain="here"), good()) for n in (1, 2)]
+    metered = (at(8, fee + 500, domain="cloud"), good())
+    full = (at(9, 200_900, domain="there"), good())
+    assert [sorted(group) for group in hosts(choose(*here, metered))] == [[1, 2]]
+    assert hosts(choose(*here, metered, full)) == [[1], [9]]
+    assert hosts(choose(here[0], metered)) == [[1], [8]]
+
+
+def test_a_second_failure_domain_is_worth_money_to_whoever_pays_for_the_first() -> None:
+    tested = [(at(n, 100_000 + n, domain="cloud"), good()) for n in (1, 2)]
+    assert hosts(choose(*tested, (at(9, 100_900, domain="there"), good()))) == [[1], [9]]
+
+
+def test_a_second_failure_domain_that_has_come_to_cost_money_is_left_once_that_has_lasted() -> None:
+    tested = [(at(n, n, domain="here"), good()) for n in (1, 2)]
+    tested.append((at(9, 100_900, domain="cloud"), good()))
+    present = ((at(1, 1),), (at(9, 900),))
+    first = choose(*tested, present=present)
+    assert hosts(first) == [[1], [9]]
+    later = choose(*tested, present=present, preferred=first.preferred, now=NOW + RETURN_SECONDS)
+    assert [sorted(group) for group in hosts(later)] == [[1, 2]]
+
+
 def test_one_failure_domain_is_enough_where_there_is_one() -> None:
     tested = [(at(n, n, domain="here"), good()) for n in (1, 2, 3)]
     assert [sorted(group) for group in hosts(choose(*tested))] == [[1, 2]]
