@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from shoal_client import administrator, cms, frontier, node, outputs, printing, state
+from shoal_client import administrator, cms, cvmfs, frontier, node, outputs, printing, state
 from shoal_client.actions import Actions, ExitCode, worst
+from shoal_client.administrator import Defaults
 from shoal_client.candidates import LISTEN_AGAIN_SECONDS
 from shoal_client.choice import Decision, Situation, decide
 from shoal_client.gather import Findings, Plan, gather
@@ -180,12 +181,14 @@ def result_of(service: Upstream, decision: Decision, settings: ClientSettings) -
     near = ProxyList.of([member.proxy] for member in decision.near)
     try:
         found = administrator.defaults(settings)
+        external = administrator.defaults(settings, cvmfs.EXTERNAL) if settings.external_data else Defaults()
     except Unavailable as error:
         log.warning("your own proxies are not known: %s", error)
-        return Result(service, chosen, ProxyList(), decision.kept, str(error), near)
-    for trouble in found.troubles:
+        nothing = administrator.NONE
+        return Result(service, chosen, nothing, nothing, decision.kept, str(error), near)
+    for trouble in dict.fromkeys((*found.troubles, *external.troubles)):
         log.warning("%s", trouble)
-    return Result(service, chosen, found.chain, decision.kept, near=near)
+    return Result(service, chosen, found.chain, external.chain, decision.kept, near=near)
 
 
 def _tell(

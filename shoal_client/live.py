@@ -61,10 +61,8 @@ def wanted(
     Unavailable if that cannot be known, or is nothing that may be set.
     """
     parameter = PARAMETERS[manager]
+    own = result.own(parameter)
     try:
-        own = result.defaults
-        if manager is Manager.EXTERNAL:
-            own = administrator.defaults(settings, parameter).chain
         read, _ = _reads(repository, parameter, settings, view)
         if administrator.covers(read, result.chosen) and not administrator.covers(own, result.chosen):
             return read

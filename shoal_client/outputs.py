@@ -126,8 +126,8 @@ def _for_cvmfs(
 
 def _chain(path: Path, parameter: str, result: Result, settings: ClientSettings) -> ProxyList:
     """What the file of CVMFS at `path` is to set; raises Unavailable if what it sets now is not known."""
-    own, repository = result.defaults, administrator.repository_of(path)
-    if repository or parameter != cvmfs.PROXIES:
+    own = result.own(parameter)
+    if repository := administrator.repository_of(path):
         found = administrator.defaults(settings, parameter, repository)
         for trouble in found.troubles:
             log.warning("%s", trouble)

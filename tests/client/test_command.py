@@ -272,7 +272,8 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 for service in (Upstream.CVMFS, Upstream.FRONTIER):
-    outputs.apply(Result(service, chosen, ProxyList(), False), settings, {}, sys.stdout, dry_run=False)
+    result = Result(service, chosen, ProxyList(), ProxyList(), False)
+    outputs.apply(result, settings, {}, sys.stdout, dry_run=False)
 """
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -278,3 +279,25 @@ def test_what_an_earlier_run_wrote_elsewhere_is_nobodys_default(
         worker.set(cvmfs_config=worker.config.with_name("70-shoal.conf"), cvmfs_blocks=(worker.local,))
         worker.run()
     assert administrator.defaults(worker.settings) == administrator.Defaults()
+
+
+def test_what_the_files_for_all_say_of_external_data_is_asked_once_however_many_repositories_are_mounted(
+    worker: Worker, directory: parts.Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(worker, "default.d/50-site.conf", "CVMFS_EXTERNAL_HTTP_PROXY=http://ext.test:3128\n")
+    worker.set(external_data=True)
+    asked: list[str] = []
+    honest = administrator.defaults
+
+    def defaults(*arguments: Any) -> administrator.Defaults:
+        asked.append(arguments[1] if len(arguments) > 1 else "CVMFS_HTTP_PROXY")
+        return honest(*arguments)
+
+    monkeypatch.setattr(administrator, "defaults", defaults)
+    for name in ("atlas", "cms", "lhcb"):
+        worker.mount(f"{name}.cern.ch")
+    with parts.squid() as one:
+        directory.list(one)
+        worker.run()
+    assert asked == ["CVMFS_HTTP_PROXY", "CVMFS_EXTERNAL_HTTP_PROXY"]
+    assert worker.talk.external("lhcb.cern.ch") == f"http://{one};http://ext.test:3128"
