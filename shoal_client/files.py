@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 _LABEL = "security.selinux"
@@ -81,10 +82,11 @@ def _install(target: Path, content: bytes, mode: int) -> None:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what a run that was killed has left; whatever is younger may be another run's."""
+    """Remove what a run that was killed has left, if we may; whatever is younger may be another run's."""
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
-            left.unlink()
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                left.unlink()
 
 
 def _compare(file: Path, content: bytes) -> None:

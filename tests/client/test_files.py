@@ -198,6 +198,15 @@ def test_what_a_killed_run_left_is_removed_once_it_is_old(tmp_path: Path) -> Non
     assert names(tmp_path) == [".x.conf.2.tmp", ".y.conf.1.tmp", "x.conf"]
 
 
+def test_what_was_left_and_cannot_be_removed_holds_nothing_up(tmp_path: Path) -> None:
+    """Another user's in a directory like /tmp cannot; nor can a directory, by nobody."""
+    left = tmp_path / ".x.conf.1.tmp"
+    left.mkdir()
+    os.utime(left, (1.0, 1.0))
+    files.replace(tmp_path / "x.conf", b"new\n")
+    assert names(tmp_path) == [left.name, "x.conf"]
+
+
 def test_a_file_that_somebody_changes_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "default.local"
     file.write_bytes(b"old\n")
