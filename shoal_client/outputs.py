@@ -61,9 +61,9 @@ def apply(
     codes = [_write(document, settings, out, dry_run=dry_run) for document in documents]
     if result.service is Upstream.FRONTIER:
         return worst(codes)
-    for document, code in zip(documents, codes, strict=True):
-        if code is not ExitCode.FAILED:
-            _tell_overriding(document, settings, changed=code is ExitCode.CHANGED)
+    each = zip(documents, codes, strict=True)
+    written = {document.path: code for document, code in each if code is not ExitCode.FAILED}
+    _tell_overriding(written, settings.cvmfs_directory)
     if settings.reload_command and ExitCode.CHANGED in codes:
         codes.append(_reload(settings.reload_command, environ, out, dry_run=dry_run))
     if settings.set_live:
@@ -170,15 +170,18 @@ def _key(path: Path, settings: ClientSettings) -> str:
     raise LookupError(path)
 
 
-def _tell_overriding(document: Document, settings: ClientSettings, *, changed: bool) -> None:
-    for other in administrator.overriding(settings.cvmfs_directory, document.path):
-        log.log(
-            logging.WARNING if changed else logging.INFO,
-            "%s has no effect on later mounts: %s sets CVMFS_HTTP_PROXY after it. Write there "
-            'CVMFS_HTTP_PROXY="${CVMFS_HTTP_PROXY:-…}"',
-            document.path,
-            other,
-        )
+def _tell_overriding(written: Mapping[Path, ExitCode], directory: Path) -> None:
+    """What overrides the files that were written; a file that has a block of ours does not."""
+    for path, code in written.items():
+        for other in administrator.overriding(directory, path):
+            if other not in written:
+                log.log(
+                    logging.WARNING if code is ExitCode.CHANGED else logging.INFO,
+                    "%s has no effect on later mounts: %s sets CVMFS_HTTP_PROXY after it. Write there "
+                    'CVMFS_HTTP_PROXY="${CVMFS_HTTP_PROXY:-…}"',
+                    path,
+                    other,
+                )
 
 
 def _reload(command: str, environ: Mapping[str, str], out: TextIO, *, dry_run: bool) -> ExitCode:

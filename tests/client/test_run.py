@@ -297,6 +297,17 @@ def test_an_override_is_told_when_the_file_changes(
     assert "default.local sets CVMFS_HTTP_PROXY after it" in caplog.text
 
 
+def test_a_file_that_has_a_block_of_ours_overrides_nothing(
+    worker: Worker, directory: parts.Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.local.write_text("CVMFS_HTTP_PROXY=http://site.test:3128\n")
+    worker.set(cvmfs_blocks=(worker.local,))
+    with parts.squid() as one:
+        directory.list(one)
+        worker.run()
+    assert "no effect" not in caplog.text
+
+
 def test_somebody_elses_file_is_left_alone(worker: Worker, directory: parts.Directory) -> None:
     worker.config.write_text("CVMFS_QUOTA_LIMIT=20000\n")
     with parts.squid() as one:
