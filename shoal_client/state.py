@@ -88,7 +88,10 @@ def _make(path: Path) -> None:
 
 def _own_temporary(*, create: bool) -> Path:
     """Everybody may write beside it, so it must be a real directory, ours, and closed to others."""
-    path = Path(tempfile.gettempdir(), f"shoal-{os.geteuid()}")
+    try:
+        path = Path(tempfile.gettempdir(), f"shoal-{os.geteuid()}")
+    except FileNotFoundError:  # it tries by writing
+        raise Unavailable("every directory for temporary files is full or write-protected") from None
     try:
         if create:
             path.mkdir(mode=0o700, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import tempfile
 import threading
 from dataclasses import replace
@@ -147,6 +148,21 @@ def test_a_symbolic_link_beside_the_temporary_files_is_not_used(ordinary_user: P
     (ordinary_user / f"shoal-{os.geteuid()}").symlink_to(ordinary_user / "elsewhere")
     with pytest.raises(Unavailable, match="not a directory of ours alone"):
         state.directory(state.USUAL, {}, create=True)
+
+
+def test_where_no_temporary_file_can_be_written_that_is_told(
+    ordinary_user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a worker whose disk for scratch is full."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(Unavailable, match="every directory for temporary files"):
+            state.directory(state.USUAL, {}, create=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(ordinary_user.iterdir())
 
 
 def test_the_lock_keeps_a_second_run_out_and_ends(tmp_path: Path) -> None:
