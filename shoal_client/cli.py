@@ -1,12 +1,14 @@
 """The command `shoal-client`."""
 
 import argparse
+import io
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
@@ -82,11 +84,29 @@ def start(arguments: Sequence[str], environ: Mapping[str, str], out: TextIO) -> 
     _stop_on_signals()
     try:
         args = parser().parse_args(arguments)
-        return _start(args, environ, out).told(all_codes=args.exit_codes)
+        with _given_back(args, environ, out) as printed:
+            code = _start(args, environ, printed)
+        return code.told(all_codes=args.exit_codes)
     except KeyboardInterrupt:
         signal.setitimer(signal.ITIMER_REAL, 0)
         log.warning("stopped by a signal")
         return ExitCode.STOPPED
+
+
+@contextmanager
+def _given_back(args: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> Iterator[TextIO]:
+    """With -f $FRONTIER_SERVER is printed as it was if nothing else is, however the run ends: a job goes on
+    with what comes out here.
+    """
+    if args.dump or not args.frontier:
+        yield out
+        return
+    printed = io.StringIO()
+    try:
+        yield printed
+    finally:
+        given = environ.get(FRONTIER_SERVER)
+        out.write(printed.getvalue() or (f"{given}\n" if given else ""))
 
 
 def _start(args: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> ExitCode:
@@ -105,8 +125,6 @@ def _start(args: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
     except SettingsError as error:
         for mistake in error.mistakes:
             sys.stderr.write(f"{NAME}: {mistake}\n")
-        if actions.frontier and not actions.dump and environ.get(FRONTIER_SERVER):
-            out.write(environ[FRONTIER_SERVER] + "\n")
         return ExitCode.BAD_SETTINGS
     log_to_stderr(loaded.settings.log_level)
     for warning in loaded.warnings:

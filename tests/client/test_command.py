@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -41,7 +43,8 @@ def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def started(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
     """A run that does not outlive the block."""
-    with subprocess.Popen([*COMMAND, *arguments], env=environ, stderr=subprocess.PIPE) as run:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*COMMAND, *arguments], env=environ, stdout=pipe, stderr=pipe) as run:
         try:
             yield run
         finally:
@@ -129,6 +132,35 @@ def test_bad_settings_are_all_told_and_nothing_is_tried(worker: Worker, director
 def test_bad_settings_do_not_cost_a_pilot_its_frontier_server() -> None:
     done = call("-f", "-n", "many", FRONTIER_SERVER=SERVER)
     assert (done.returncode, done.stdout) == (2, SERVER + "\n")
+
+
+def test_a_pilot_gets_its_frontier_server_back_from_a_run_that_is_ended(worker: Worker) -> None:
+    asked = threading.Event()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        del request
+        asked.set()
+        time.sleep(60.0)
+
+    with parts.serve(answer) as hole:
+        worker.set(servers=(f"http://{hole}/",), server_deadline=60.0)
+        with started("-f", *worker.flags(), FRONTIER_SERVER=SERVER) as run:
+            assert asked.wait(20)
+            run.terminate()
+            printed, _ = run.communicate(timeout=30)
+    assert (run.returncode, printed.decode()) == (130, SERVER + "\n")
+
+
+def test_a_pilot_gets_its_frontier_server_back_where_no_thread_can_be_started(worker: Worker) -> None:
+    full = "import threading\ndef start(self): raise RuntimeError\nthreading.Thread.start = start\n"
+    done = subprocess.run(
+        [sys.executable, "-c", full + COMMAND[-1], "-f", *worker.flags()],
+        env={"FRONTIER_SERVER": SERVER},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, SERVER + "\n")
 
 
 def test_a_server_on_the_command_line_is_asked_for_frontier_too(
