@@ -133,6 +133,8 @@ def _acquire(handle: int, deadline: float) -> None:
             if time.monotonic() >= deadline:
                 raise _busy(handle) from None
             time.sleep(0.05)
+        except OSError as error:  # as on NFS without its lock daemon, or Lustre without -o flock
+            raise Unavailable(f"its file system has none: {error.strerror}") from None
         else:
             return
 

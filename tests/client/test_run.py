@@ -1,5 +1,7 @@
 """Whole runs in this process, on real sockets and files."""
 
+import errno
+import fcntl
 import logging
 import os
 import shlex
@@ -348,6 +350,22 @@ def test_a_run_beside_another_leaves_it_the_work(
         assert worker.run() is ExitCode.UNCHANGED
     assert directory.paths == []
     assert "another run" in caplog.text
+
+
+def test_a_run_goes_on_where_the_file_system_has_no_locks(
+    worker: Worker,
+    directory: parts.Directory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def flock(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with parts.squid() as one:
+        directory.list(one)
+        assert worker.run() is ExitCode.CHANGED
+    assert "going on without a lock: its file system has none: No locks available" in caplog.text
 
 
 def test_a_run_that_another_one_holds_up_for_more_than_an_hour_fails_and_says_which(
