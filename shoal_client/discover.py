@@ -50,15 +50,22 @@ def parse(packet: bytes, sender: str, service: Upstream) -> Candidate | None:
 
 def open_port(port: int) -> socket.socket:
     """A socket for announcements, shared with other programs that listen; raises Unavailable."""
+    try:
+        return _bound(port)
+    except OSError as error:
+        raise Unavailable(f"cannot listen on UDP port {port}: {error.strerror}") from None
+
+
+def _bound(port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(("", port))
-    except OSError as error:
+        sock.settimeout(_SLICE)
+    except OSError:
         sock.close()
-        raise Unavailable(f"cannot listen on UDP port {port}: {error.strerror}") from None
-    sock.settimeout(_SLICE)
+        raise
     return sock
 
 

@@ -163,6 +163,33 @@ def test_a_pilot_gets_its_frontier_server_back_where_no_thread_can_be_started(wo
     assert (done.returncode, done.stdout) == (1, SERVER + "\n")
 
 
+def test_a_run_that_may_open_no_socket_but_for_http_does_its_work(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    """As under systemd with RestrictAddressFamilies=, or with IPv6 alone in the kernel."""
+    only_http = """
+import errno, socket
+class Restricted(socket.socket):
+    def __init__(self, family=-1, type=-1, *further, **named):
+        if type & socket.SOCK_DGRAM:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        super().__init__(family, type, *further, **named)
+socket.socket = Restricted
+"""
+    worker.set(lan_wait=1.0, squids=1, syslog=True)
+    with parts.squid() as one:
+        directory.list(one)
+        done = subprocess.run(
+            [sys.executable, "-c", only_http + COMMAND[-1], *worker.flags()],
+            env=worker.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, worker.value) == (0, f"http://{one}")
+    assert "cannot listen on UDP port 50000: Address family not supported" in done.stderr
+
+
 def test_a_server_on_the_command_line_is_asked_for_frontier_too(
     worker: Worker, directory: parts.Directory
 ) -> None:
