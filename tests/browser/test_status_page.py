@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -188,6 +189,19 @@ def test_a_paused_page_asks_nothing_until_it_goes_on(visits: Visits, steady: str
 
 
 # --- the map -------------------------------------------------------------------------------------
+
+
+def test_since_when_the_server_is_silent_is_told_in_utc_like_all_other_times(
+    visits: Visits, steady: str
+) -> None:
+    page = visits(steady, lossy=True, timezone_id="America/Vancouver", locale="en-US").page
+    page.route("**", lambda route: route.abort())
+    page.clock.run_for(5_000)
+    words = page.get_by_role("alert").inner_text()
+    found = re.fullmatch(r"The server has not answered since (.+) UTC\. This is the last it said\.", words)
+    assert found, words
+    since = datetime.fromisoformat(f"{found[1]}+00:00").timestamp()
+    assert 0 <= page.evaluate("Date.now()") / 1000 - since < 60
 
 
 def test_every_point_is_at_its_place(visit: Open, steady: str) -> None:

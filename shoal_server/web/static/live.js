@@ -58,6 +58,11 @@ function show(text, still) {
   if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
 }
 
+// As the server writes times, whose zone is not always that of who looks.
+function moment(at) {
+  return at.toISOString().replace(/T(.*)\..*/, " $1 UTC");
+}
+
 // Asks for the page at the present address; of several answers the one that was asked for last counts.
 async function refresh(still) {
   clearTimeout(timer);
@@ -72,7 +77,7 @@ async function refresh(still) {
     lost.hidden = true;
   } catch {
     if (mine !== turn) return;
-    const words = `The server has not answered since ${heard.toLocaleTimeString()}. This is the last it said.`;
+    const words = `The server has not answered since ${moment(heard)}. This is the last it said.`;
     if (lost.textContent !== words) lost.textContent = words;
     lost.hidden = false;
   }
