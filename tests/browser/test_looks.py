@@ -134,3 +134,19 @@ def test_a_page_of_five_thousand_squids_is_there_within_a_second(
     assert 10 < seen.page.locator(".mark").count() <= 100
     seen.page.get_by_role("link", name="Load", exact=True).click()
     expect(seen.page.get_by_role("columnheader", name="Load")).to_have_attribute("aria-sort", "descending")
+
+
+@pytest.mark.parametrize("name", ["status", "squid", "explain"])
+@pytest.mark.parametrize("width", [718, 978, 1045], ids=["A4 upright", "letter", "A4"])
+def test_on_paper_nothing_is_cut_off_and_nothing_waits_for_a_click(
+    visits: Visits, steady: str, name: str, width: int
+) -> None:
+    seen = visits(steady, PAGES[name], viewport={"width": width, "height": 700})
+    seen.page.emulate_media(media="print")
+    seen.picture(f"{name}-paper-{width}", whole=True)
+    cut = """[...document.querySelectorAll("main *")].filter(e => getComputedStyle(e).overflowX != "visible"
+      && !e.matches("svg, .unseen") && (e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight))
+      .map(e => e.outerHTML.slice(0, 80))"""
+    assert seen.page.evaluate(cut) == []
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    assert [one for one in seen.page.locator("button, input, select").all() if one.is_visible()] == []
