@@ -77,6 +77,16 @@ def test_no_page_is_wider_than_the_screen(visits: Visits, steady: str, name: str
         assert seen.page.evaluate(widths) == [width] * 2
 
 
+@pytest.mark.parametrize("over", ["day", "month"])
+def test_what_is_written_in_a_chart_can_be_read_on_a_phone(visits: Visits, steady: str, over: str) -> None:
+    seen = visits(steady, f"{PAGES['squid']}?over={over}", viewport={"width": 360, "height": 740})
+    seen.picture(f"chart-phone-{over}", whole=True)
+    sizes = """[...document.querySelectorAll(".chart text")].map(e =>
+      parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a)"""
+    assert min(seen.page.evaluate(sizes)) >= 9
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 360
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_are_in_good_order_for_readers_and_for_the_policy(visit: Open, steady: str, name: str) -> None:
     """Headings go down by one, tables, fields and pictures have names, and nothing is inline."""
