@@ -13,6 +13,7 @@ TICKS = {Grain.FINE: 6 * 3600, Grain.COARSE: 5 * 86_400}
 TICK_WORDS = {Grain.FINE: "%H:%M", Grain.COARSE: "%d %b"}
 ROOM = 1.15
 """How much higher than its highest value a curve's frame is."""
+NOTHING = "nothing recorded"
 
 Value = Callable[[Sample], float | None]
 
@@ -51,7 +52,7 @@ def load_chart(samples: Sequence[Sample], capacity: float | None, grain: Grain, 
         limit,
         rate(top),
         frame.ticks,
-        summary if samples else "nothing recorded",
+        summary if samples else NOTHING,
     )
 
 
@@ -60,6 +61,7 @@ def hits_chart(samples: Sequence[Sample], grain: Grain, now: float) -> Chart:
     frame = _Frame(grain, now, 1.0)
     told = [sample for sample in samples if sample.hit_ratio is not None]
     mean = _mean(sample.hit_ratio or 0.0 for sample in told)
+    lacking = "nobody asked, or the agent does not say" if samples else NOTHING
     return Chart(
         "Hit ratio",
         frame.line(told, lambda sample: sample.hit_ratio),
@@ -67,7 +69,7 @@ def hits_chart(samples: Sequence[Sample], grain: Grain, now: float) -> Chart:
         None,
         "100 %",
         frame.ticks,
-        f"mean {percent(mean)}" if told else "the agent does not say",
+        f"mean {percent(mean)}" if told else lacking,
     )
 
 

@@ -144,7 +144,19 @@ def test_its_day_is_drawn_with_gaps_where_it_was_not_listed() -> None:
 def test_a_squid_without_history_says_so() -> None:
     told = words(site(squid()), f"/squid/{ID}")
     assert "Load nothing recorded" in told
-    assert "Hit ratio the agent does not say" in told
+    assert "Hit ratio nothing recorded" in told
+
+
+@pytest.mark.parametrize(("requests", "now"), [(0.0, "nobody asks"), (None, "not said")])
+def test_an_agent_that_counts_is_not_said_to_be_silent_while_nobody_asks(
+    requests: float | None, now: str
+) -> None:
+    one = site(squid(metrics=Metrics(requests_per_s=requests, hits_per_s=requests)))
+    slot, sample = Grain.FINE.slot(NOW) - 3, Row(0.0, 0.0, 0.0, None, 10, Reach.GLOBAL, draining=False)
+    one.history.put_frames(Grain.FINE, slot, pack(slot, {ID: sample}))
+    told = words(one, f"/squid/{ID}")
+    assert f"Hit ratio {now}" in told
+    assert "Hit ratio nobody asked, or the agent does not say" in told
 
 
 def test_a_store_that_is_away_costs_the_past_alone(monkeypatch: pytest.MonkeyPatch) -> None:
