@@ -147,6 +147,12 @@ def test_the_page_tells_terms_reasons_and_strings_to_copy(site: Site) -> None:
         assert words in page
 
 
+def test_where_no_squid_is_known_no_reasons_are_promised() -> None:
+    page = Site([OWN], PLACES).get("/explain").get_data(as_text=True)
+    assert "Why no other squid" not in page
+    assert "No squid: none that you may know of is heard." in page
+
+
 def test_the_page_tells_who_gets_a_smaller_part_than_its_equals() -> None:
     used_more = replace(squid(), share=0.5)
     site = Site([used_more, squid(uuid="b", public_ip="192.0.2.2")], {STRANGER: GENEVA})
