@@ -9,7 +9,7 @@ from enum import StrEnum
 from shoal_server.squid import Squid
 from shoal_server.web.backend import Backend
 from shoal_server.web.rows import ORDER, SERVING, TROUBLED, Row, State
-from shoal_server.web.words import rate, span, squids, whole
+from shoal_server.web.words import rate, sites_own, span, squids, whole
 
 PULSE_SECONDS = 10.0
 """Heartbeats are counted over this long; agents send one in 30 s, so few squids count twice."""
@@ -64,10 +64,11 @@ class Headline:
     facts: Sequence[Fact]
 
     @classmethod
-    def of(cls, backend: Backend, rows: Sequence[Row], now: float) -> "Headline":
+    def of(cls, backend: Backend, rows: Sequence[Row], now: float, unseen: int = 0) -> "Headline":
+        """Of the squids that the requester may know of; so many more are heard that he may not see."""
         counts = Counter(row.state for row in rows)
         notes = _notes(backend, now)
-        mood, words = _verdict(counts, verify=backend.lookup.verify)
+        mood, words = _verdict(counts, unseen, verify=backend.lookup.verify)
         if notes:
             lacking = not backend.reporter.connected or backend.keeper.stale_since is not None
             mood = Mood.BAD if lacking else max(mood, Mood.WARN, key=list(Mood).index)
@@ -102,13 +103,14 @@ def _troubled(rows: Iterable[Row]) -> Iterable[Row]:
     return (row for row in rows if row.state in TROUBLED)
 
 
-def _verdict(counts: Mapping[State, int], *, verify: bool) -> tuple[Mood, str]:
+def _verdict(counts: Mapping[State, int], unseen: int, *, verify: bool) -> tuple[Mood, str]:
     total = sum(counts.values())
     serving = sum(counts.get(state, 0) for state in (SERVING if verify else SERVING | {State.UNVERIFIED}))
     unsure = counts.get(State.UNCHECKABLE, 0) if verify else 0
     troubled = sum(counts.get(state, 0) for state in TROUBLED)
     if not total:
-        return Mood.WARN, "No squid is heard."
+        but = f" but {squids(unseen)} {sites_own(unseen)}" if unseen else ""
+        return Mood.WARN, f"No squid is heard{but}."
     words = f"{whole(serving)} of {squids(total)} {'serves' if total == 1 else 'serve'}"
     if troubled:
         words += f"; {whole(troubled)} {'fails or is' if troubled == 1 else 'fail or are'} silent"

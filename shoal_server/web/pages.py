@@ -19,7 +19,16 @@ from shoal_server.web.rows import Row, State
 from shoal_server.web.table import COLUMNS, ROWS, TROUBLE, Page, View, country
 
 COMPRESSION = 4
-FILTERS = (words.span, words.moment, words.stamp, words.rate, words.whole, words.percent, words.squids)
+FILTERS = (
+    words.span,
+    words.moment,
+    words.stamp,
+    words.rate,
+    words.whole,
+    words.percent,
+    words.squids,
+    words.sites_own,
+)
 
 
 def blueprint(backend: Backend) -> Blueprint:
@@ -31,6 +40,7 @@ def blueprint(backend: Backend) -> Blueprint:
     def status(rows: int = ROWS) -> str:
         now = backend.keeper.now()
         found = backend.lookup.everything(requester_address(request, backend.trusted_proxies))
+        unseen = max(0, len(backend.keeper.current.listed) - len(found))
         everything = [Row.of(listed, now, backend.liveness, local=local) for listed, local in found]
         view = View.read(request.args)
         selected = view.select(everything) if view.narrowed else everything
@@ -40,7 +50,7 @@ def blueprint(backend: Backend) -> Blueprint:
         return render_template(
             "status.html",
             now=now,
-            headline=Headline.of(backend, everything, now),
+            headline=Headline.of(backend, everything, now, unseen),
             marks=drawn,
             area=area,
             areas=AREAS,
@@ -50,6 +60,7 @@ def blueprint(backend: Backend) -> Blueprint:
             states=[(state.token, state.value) for state in State] + [(TROUBLE, "failed or silent")],
             countries=_countries(everything),
             total=len(everything),
+            unseen=unseen,
             table=Page.of(view.ordered(shown), view.page, rows),
         )
 

@@ -45,3 +45,8 @@ def percent(share: float) -> str:
 def squids(number: int) -> str:
     """How many squids."""
     return f"{whole(number)} {'squid' if number == 1 else 'squids'}"
+
+
+def sites_own(number: int) -> str:
+    """Of so many squids: why whoever looks does not see them."""
+    return "that its own site alone sees" if number == 1 else "that their own sites alone see"

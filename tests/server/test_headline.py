@@ -55,6 +55,31 @@ def test_the_verdict_grows_with_the_share_that_fails(good: int, failed: int, moo
     assert words in told[1]
 
 
+def own_site(number: int) -> Squid:
+    """A squid that its own site alone may know of."""
+    return squid(hostname=f"p{number}", uuid=f"p{number}", public_ip=None, private_ip=f"10.0.0.{number}")
+
+
+@pytest.mark.parametrize(
+    ("good", "unseen", "words"),
+    [
+        (3, 1, "3 heard, and 1 that its own site alone sees"),
+        (3, 2, "3 heard, and 2 that their own sites alone see"),
+        (0, 1, "No squid is heard but 1 squid that its own site alone sees."),
+        (0, 2, "No squid is heard but 2 squids that their own sites alone see."),
+    ],
+)
+def test_squids_that_are_not_shown_are_counted_as_health_and_metrics_do(
+    good: int, unseen: int, words: str
+) -> None:
+    made = site(good)
+    made.show([own_site(number) for number in range(1, unseen + 1)])
+    assert made.get("/healthz").get_json()["squids"] == good + unseen
+    told = verdict(made)[1]
+    assert words in told
+    assert ("No squid that you may see is heard at the moment." in told) is (good == 0)
+
+
 def test_where_nothing_is_checked_a_squid_serves_unchecked() -> None:
     trusting = Site(verify=False)
     trusting.store.now = lambda: NOW  # type: ignore[method-assign]
