@@ -42,7 +42,7 @@ def _text(found: Mapping[str, Any]) -> str:
     told = [(number, one) for number, group in enumerate(found["groups"], start=1) for one in group]
     where = requester.get("unplaced") or place(requester["place"])
     asked = f"{safe(requester['address'])} ({safe(where)}; service: {safe(found['service'])})"
-    return _told(asked, told) + _left_out(found.get("excluded", [])) + _state(found["state"])
+    return _told(asked, told) + _left_out(found) + _further(found.get("further", 0)) + _state(found["state"])
 
 
 def _told(asked: str, told: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
@@ -61,11 +61,19 @@ def _told(asked: str, told: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
     return f"A worker at {asked} is told, best first:\n\n" + table(head, rows)
 
 
-def _left_out(excluded: Sequence[Mapping[str, Any]]) -> str:
+def _left_out(found: Mapping[str, Any]) -> str:
+    excluded = found.get("excluded", [])
     if not excluded:
         return ""
     rows = [[one["id"], one["hostname"], one["reason"]] for one in excluded]
-    return "\nand not of these:\n\n" + table(["squid", "hostname", "reason"], rows)
+    total = found.get("excluded_total", len(rows))
+    which = f"these, the nearest of {total} that will not do" if total > len(rows) else "these"
+    return f"\nand not of {which}:\n\n" + table(["squid", "hostname", "reason"], rows)
+
+
+def _further(number: int) -> str:
+    come = "comes" if number == 1 else "come"
+    return f"\n{number} more would do, but {come} after those that it is told of.\n" if number else ""
 
 
 def _state(state: str) -> str:

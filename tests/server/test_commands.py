@@ -124,6 +124,9 @@ def test_explain_tells_every_term_and_why_not_the_others(server: ServerProcess) 
     assert "  share  " in text
     assert "  100 %  " in text
     assert "inside" in text.partition("and not of these:")[2]
+    assert "more would do" not in text
+    few = ask(server, "explain", "192.0.2.200", "--count", "1").stdout
+    assert "\n2 more would do, but come after those that it is told of.\n" in few
     groups = told(server, "explain", "192.0.2.200", "--count", "1")["groups"]
     assert len(groups) == len(groups[0]) == 1
 

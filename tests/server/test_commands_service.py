@@ -234,3 +234,18 @@ def test_a_hostile_list_is_inert_on_a_terminal() -> None:
             ended = run("squids", *form, "--server", server.url)
             assert ended.returncode == 0
             assert ended.stdout.replace("\n", "").isprintable()
+
+
+def test_of_very_many_that_will_not_do_those_that_are_named_are_told_to_be_some() -> None:
+    page = {
+        "requester": {"address": "192.0.2.9", "place": None},
+        "service": "both",
+        "state": "ok",
+        "groups": [],
+        "excluded": [{"id": "192.0.2.1:3128", "hostname": "sq1", "reason": "it has not been checked yet"}],
+        "excluded_total": 5012,
+        "further": 0,
+    }
+    with listening(200, {"Content-Type": "application/json"}, json.dumps(page).encode()) as server:
+        text = run("explain", "192.0.2.9", "--server", server.url).stdout
+    assert "and not of these, the nearest of 5012 that will not do:" in text
