@@ -155,7 +155,7 @@ def _detail(squid: Facts, now: float) -> Lines:
         ("checked", f"{check['reach']}: {check['reason']}"),
         ("last check", None if check["checked"] is None else _ago(check["checked"], now)),
         ("load", f"{_percent(squid['utilisation'], 1)}: {squid['load']} of {squid['max_load']} kB/s"),
-        ("clock", f"{squid['clock_skew']} s behind"),
+        ("clock", _clock(squid["clock_skew"])),
         *((name, value) for name, value in advertised if value not in (None, "")),
     ]
 
@@ -177,6 +177,10 @@ def _percent(part: float, whole: float) -> str:
 
 def _ago(then: float, now: float) -> str:
     return f"{duration(now - then)} ago"
+
+
+def _clock(behind: float) -> str:
+    return f"{duration(abs(behind))} {'ahead' if behind < 0 else 'behind'}"
 
 
 def _time(then: float) -> str:

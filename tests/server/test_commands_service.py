@@ -249,3 +249,30 @@ def test_of_very_many_that_will_not_do_those_that_are_named_are_told_to_be_some(
     with listening(200, {"Content-Type": "application/json"}, json.dumps(page).encode()) as server:
         text = run("explain", "192.0.2.9", "--server", server.url).stdout
     assert "and not of these, the nearest of 5012 that will not do:" in text
+
+
+@pytest.mark.parametrize(
+    ("skew", "words"), [(-172_805.0, "2 d ahead"), (10_800.0, "3 h behind"), (0.3, "0 s behind")]
+)
+def test_a_clock_that_is_ahead_is_not_told_in_negative_seconds(skew: float, words: str) -> None:
+    squid: dict[str, object] = {
+        "id": "192.0.2.1:3128",
+        "hostname": "sq1",
+        "place": None,
+        "owner": {},
+        "state": "alive",
+        "draining": False,
+        "seen": 0.0,
+        "created": 0.0,
+        "verification": {"reach": "global", "reason": "served the object", "checked": None},
+        "utilisation": 0.5,
+        "load": 1.0,
+        "max_load": 2.0,
+        "clock_skew": skew,
+        "advertised": {},
+        "events": [],
+    }
+    with listening(200, {"Content-Type": "application/json"}, json.dumps(squid).encode()) as server:
+        text = run("show", "192.0.2.1:3128", "--server", server.url).stdout
+    (clock,) = [line for line in text.splitlines() if line.startswith("clock")]
+    assert clock.split(maxsplit=1)[1] == words
