@@ -32,6 +32,10 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
+PAGE = "text/html"
+PAGE_CACHE = "private, no-cache"
+"""A page depends on who asks: inside addresses of his own site may stand in it. It is true for a moment."""
+
 MOST_BYTES = 16 * 1024
 """No request has a longer body."""
 
@@ -62,6 +66,8 @@ def create_app(backend: Backend) -> Flask:
     def secure(response: Response) -> Response:
         for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
+        if response.mimetype == PAGE:
+            response.headers.setdefault("Cache-Control", PAGE_CACHE)
         return response
 
     return app

@@ -328,5 +328,10 @@ def test_the_page_is_sent_small_to_who_takes_it_so() -> None:
     assert len(Page(gzip.decompress(small.data).decode()).names) == 45
 
 
+@pytest.mark.parametrize("path", ["/", f"/squid/{ID}", "/explain", "/squid/nobody", "/explain?address=x"])
+def test_no_cache_on_the_way_keeps_a_page_which_depends_on_who_asks(path: str) -> None:
+    assert Site([squid()]).get(path).headers["Cache-Control"] == "private, no-cache"
+
+
 def test_without_javascript_the_page_asks_to_be_fetched_again() -> None:
     assert re.search(r'<noscript><meta http-equiv="refresh" content="\d+"></noscript>', Site().get("/").text)
