@@ -32,13 +32,16 @@ _FALLBACKS = {Manager.REGULAR: "CVMFS_FALLBACK_PROXY", Manager.EXTERNAL: "CVMFS_
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """What one set of proxies of one repository shows: what is in force, and what the files say."""
+    """What one set of proxies of one repository shows: what `proxy info` answers, and what the files say."""
 
     name: str
     manager: Manager
-    chain: ProxyList
-    active: str
+    info: str
     files: Configuration
+
+    @property
+    def chain(self) -> ProxyList:
+        return talk.shown(self.info)
 
     @property
     def parameter(self) -> str:
@@ -111,7 +114,7 @@ def _patients(
                 out.write(f"{name}: {error}\n")
                 code = ExitCode.FAILED
                 break
-            patients.append(Patient(name, manager, talk.shown(info), talk.active(info), files))
+            patients.append(Patient(name, manager, info, files))
     return patients, code
 
 
@@ -136,7 +139,8 @@ def _report(
 ) -> ExitCode:
     kind = "" if patient.manager is Manager.REGULAR else ", external data"
     out.write(f"{patient.name}{kind}\n")
-    out.write(f"  uses now {patient.active or 'nothing'} of {patient.chain.to_cvmfs() or 'none'}\n")
+    active = talk.active(patient.info) or "nothing"
+    out.write(f"  uses now {active} of {patient.chain.to_cvmfs() or 'none'}\n")
     for proxy in patient.chain.proxies:
         verdict = verdicts[proxy]
         out.write(f"  {proxy} is {'good' if verdict.good else 'bad: ' + verdict.reason}\n")
@@ -171,12 +175,12 @@ def _tell_live(patient: Patient, wanted: ProxyList | None, out: TextIO) -> None:
         out.write(f"  trouble: {patient.parameter}: {error}\n")
         return
     direct = DIRECT in patient.chain.members and DIRECT not in configured.members
-    if configured.groups and configured != patient.chain:
+    if configured.groups and not talk.matches(patient.info, configured):
         out.write(
             "  what it uses was set while it was mounted (cvmfs_talk); the next mount reads the files\n"
         )
     if direct and patient.manager is Manager.REGULAR:
         out.write("  DIRECT stands in no file of it\n")
     if patient.manager is Manager.REGULAR and wanted:
-        same = talk.shortened(wanted) == patient.chain
+        same = talk.matches(patient.info, talk.shortened(wanted))
         out.write(f"  a run would {'leave it so' if same else 'change it'}\n")

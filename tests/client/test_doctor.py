@@ -82,6 +82,21 @@ def test_a_live_setting_that_the_next_mount_loses_is_told(worker: Worker, direct
     assert "what it uses was set while it was mounted (cvmfs_talk); the next mount reads the files" in told
 
 
+def test_the_order_in_which_cvmfs_shows_a_group_is_no_difference(
+    worker: Worker, directory: parts.Directory
+) -> None:
+    """It has picked one at random."""
+    with parts.squid() as one, parts.squid() as two, parts.squid() as three:
+        directory.body = encode([parts.listed(place, distance=1.0) for place in (one, two, three)])
+        worker.set(squids=3)
+        worker.run()
+        for order in ((one, two, three), (two, three, one), (three, one, two)):
+            worker.mount("atlas.cern.ch", "|".join(f"http://{place}" for place in order))
+            _, told = examine(worker)
+            assert "a run would leave it so" in told
+            assert "was set while it was mounted" not in told
+
+
 def test_a_fallback_that_costs_direct_is_told(worker: Worker, directory: parts.Directory) -> None:
     worker.local.write_text("CVMFS_FALLBACK_PROXY=http://backup.test:3126\n")
     with parts.squid() as one:
