@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from shoal_common.distance import costs_money
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, Listing
@@ -65,6 +66,11 @@ class Candidate:
     def usable(self) -> bool:
         """Whether it may be used beside others, anew or still."""
         return self.source is not Source.REMEMBERED or not self.lapsed
+
+    @property
+    def metered(self) -> bool:
+        """Whether it costs money, as far as the server tells."""
+        return self.distance is not None and costs_money(self.distance)
 
     def silent(self, now: float, seconds: float) -> bool:
         """Whether the LAN did not announce it in so many seconds before `now` (s since 1970)."""

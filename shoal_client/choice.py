@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from shoal_client import node
 from shoal_client.candidates import TWO_RUNS, Candidate, Source
-from shoal_common.distance import costs_money, fees, slack_km, way_km
+from shoal_common.distance import fees, slack_km, way_km
 from shoal_common.hosts import HostPort
 from shoal_common.probe import Verdict
 
@@ -185,11 +185,7 @@ def _is_second_domain(other: Candidate, first: Candidate) -> bool:
     """As servers have it: one is not worth money while free squids will do."""
     if other.domain == first.domain or other.reverse:
         return False
-    return _costs_money(first) or not _costs_money(other)
-
-
-def _costs_money(candidate: Candidate) -> bool:
-    return candidate.distance is not None and costs_money(candidate.distance)
+    return first.metered or not other.metered
 
 
 def _domains(members: Sequence[Candidate]) -> int:

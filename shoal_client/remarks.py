@@ -53,6 +53,8 @@ def _remark(
         reason = "good, but stale: others have long served a newer manifest"
     elif decision.waits and _is_preferred(candidate, decision):
         reason = f"good, and first {_lasting(situation, decision)}: taken after {WAIT} of that"
+    elif candidate.metered and not any(member.metered for member in decision.members):
+        reason = "good, but costs money, and those that are used do not"
     else:
         reason = "good, but not needed: enough others come first or are in use"
     return Remark(candidate, taken, reason)

@@ -517,6 +517,8 @@ def test_a_second_failure_domain_is_not_worth_money_while_free_squids_will_do(fe
     metered = (at(8, fee + 500, domain="cloud"), good())
     full = (at(9, 200_900, domain="there"), good())
     assert [sorted(group) for group in hosts(choose(*here, metered))] == [[1, 2]]
+    told = "good, but costs money, and those that are used do not"
+    assert reason(metered[0], *here, metered) == told
     assert hosts(choose(*here, metered, full)) == [[1], [9]]
     assert hosts(choose(here[0], metered)) == [[1], [8]]
 
