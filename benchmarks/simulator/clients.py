@@ -125,20 +125,23 @@ class Clients:
     def _chosen(self, workers: Ints, told: Told, bad: Bad) -> tuple[Ints, Floats]:
         """The chain that each would configure: the first two.
 
-        The shoal-client tests them: it takes none that is dead, lame ones last, and wants two sites.
+        The shoal-client tests them: it takes none that is dead, lame ones last, and wants two sites; for that
+        it takes none that costs money if the first costs none.
         """
         timid = ~self._world.in_order[workers]
         rank = np.where(timid[:, None], bad.new[told.squids], 0)
         order = np.argsort(rank, axis=1, kind="stable")
         squids = np.take_along_axis(np.where(rank == DEAD, NOBODY, told.squids), order, axis=1)
+        all_km = np.take_along_axis(np.where(rank == DEAD, np.inf, told.km), order, axis=1)
         second = np.ones(len(workers), dtype=np.int64)
         site = np.where(squids == NOBODY, -1, self._world.squid_site[squids])
-        elsewhere = (site != site[:, :1]) & (site >= 0)
-        far = elsewhere.any(axis=1) & timid
+        dear = _fees(all_km) % 2 == 1
+        other = (site != site[:, :1]) & (site >= 0)
+        elsewhere = other & (~dear | dear[:, :1])
+        far = ~other[:, 1] & elsewhere.any(axis=1) & timid
         second[far] = elsewhere.argmax(axis=1)[far]
         pick = np.stack([np.zeros_like(second), second], axis=1)
-        km = np.take_along_axis(np.where(rank == DEAD, np.inf, told.km), order, axis=1)
-        return np.take_along_axis(squids, pick, axis=1), np.take_along_axis(km, pick, axis=1)
+        return np.take_along_axis(squids, pick, axis=1), np.take_along_axis(all_km, pick, axis=1)
 
     def _returning(
         self, workers: Ints, chain: Ints, as_near: Flags, bad: Bad, content: Flags, now: float
