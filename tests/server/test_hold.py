@@ -46,6 +46,20 @@ def test_the_silence_of_half_the_fleet_always_does(total: int) -> None:
     assert improbable(max(2, -(-total // 2)), total, RULES)
 
 
+@pytest.mark.parametrize(("total", "from_here_on"), [(2, 2), (10, 3), (100, 8), (1000, 35)])
+def test_how_many_silent_squids_are_too_many_grows_slower_than_the_fleet(
+    total: int, from_here_on: int
+) -> None:
+    assert not improbable(from_here_on - 1, total, RULES)
+    assert improbable(from_here_on, total, RULES)
+
+
+def test_a_squid_that_is_suspect_does_not_go() -> None:
+    silence = listen(fleet(179, 5, 5, 5), NOW, LIVENESS, RULES)
+    assert silence.overdue == 1
+    assert silence.gone == ()
+
+
 def test_a_dead_squid_goes_when_its_time_is_up() -> None:
     silence = listen(fleet(181, 5, 5, 5), NOW, LIVENESS, RULES)
     assert silence.gone == (squid(0, 181).id,)

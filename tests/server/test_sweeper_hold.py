@@ -133,8 +133,6 @@ def test_the_last_ones_to_come_back_are_not_taken_for_deaths(stage: Stage) -> No
     stage.live(300)
     stage.silent = {0}
     stage.live(60)
-    stage.silent = set()
-    stage.live(20)
     assert stage.listed() == FLEET
 
 
