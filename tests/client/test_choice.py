@@ -163,6 +163,11 @@ def test_the_present_choice_goes_when_it_has_become_grossly_slower() -> None:
     assert hosts(decision) == [[2]]
 
 
+def test_the_present_choice_goes_when_one_of_it_has_become_grossly_slower() -> None:
+    tested = ((at(1, 10), good(0.01)), (at(2, 80), good(1.0)), (at(3, 90), good(0.01)))
+    assert hosts(choose(*tested, present=((at(1, 10),), (at(2, 80),)))) == [[1], [3]]
+
+
 def test_what_is_in_use_may_be_slower_than_what_would_be_taken_anew() -> None:
     tested = ((at(1, 3), good(0.005)), (at(2, 6000), good(0.27)), (at(3, 6700), good(0.24)))
     assert hosts(choose(*tested)) == [[1], [3]]
