@@ -236,6 +236,12 @@ def test_a_door_opens_for_its_part_of_the_spots() -> None:
     assert sum(door.opens(number) for number in range(SPOTS)) == pytest.approx(SPOTS / 4, rel=0.1)
 
 
+@pytest.mark.parametrize("takes", [0.025, 0.5, 0.75])
+def test_a_door_opens_for_the_same_spots_asked_one_by_one_and_together(takes: float) -> None:
+    door = Door.of(seed("uvic"), takes).for_guests(nearest=True)
+    assert door.opens_each(np.arange(SPOTS)).tolist() == [door.opens(number) for number in range(SPOTS)]
+
+
 def test_without_weights_a_place_takes_all() -> None:
     assert parts_of([0.0, 0.0]) == 1.0
     assert parts_of([1.0, 3.0]) == 0.5 * 0.25 + 1.0 * 0.75
