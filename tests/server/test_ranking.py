@@ -187,6 +187,27 @@ def test_requester_and_squid_belong_together_only_by_what_is_known(
     assert relation(requester, squid) is tie
 
 
+@pytest.mark.parametrize(
+    ("requester", "squid", "together", "apart"),
+    [
+        (Owner(asn=16), Owner(asn=16), 50, 1_050),
+        (Owner(region="aws us-east-1"), Owner(region="aws us-east-1"), 50, 150),
+        (Owner(networks=frozenset({"LHCONE"})), Owner(networks=frozenset({"LHCONE"})), 75, 10_075),
+        (Owner(asn=16), Owner(asn=513), 100, 10_100),
+    ],
+)
+def test_the_closer_the_tie_the_less_it_costs_where_places_are_known_and_where_they_are_not(
+    requester: Owner, squid: Owner, together: float, apart: float
+) -> None:
+    here = Place(48.46, -123.31)
+    near = rank(
+        Requester("203.0.113.5", here, owner=requester), [replace(by("192.0.2.1", here), owner=squid)]
+    )
+    assert near[0].effective_km == together
+    unknown = rank(Requester("203.0.113.5", None, owner=requester), [replace(by("192.0.2.1"), owner=squid)])
+    assert unknown[0].effective_km == apart
+
+
 # --- exclusion --------------------------------------------------------------------------------------
 
 
@@ -300,6 +321,19 @@ def test_nearly_equal_squids_form_a_group_and_groups_count_from_the_nearest() ->
     squids = [by("192.0.2.1", VICTORIA), by("192.0.2.2", GENEVA), by("192.0.2.3", VICTORIA, load=1000.0)]
     ranked = rank(VISITOR, squids, POLICY)
     assert [one.group for one in ranked] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("tier", "verification"), [(0, GOOD), (1, GOOD), (0, UNJUDGED), (1, UNJUDGED)])
+def test_a_lower_preference_and_a_doubt_make_no_group_wider(tier: int, verification: Verification) -> None:
+    squids = [
+        listed(Place(latitude, -123.31, tier=tier), verification, public_ip=f"192.0.2.{number}")
+        for number, latitude in enumerate([48.46, 48.86, 49.36])
+    ]
+    assert sorted((one.squid.address, one.group) for one in rank(VISITOR, squids)) == [
+        ("192.0.2.0", 0),
+        ("192.0.2.1", 0),
+        ("192.0.2.2", 1),
+    ]
 
 
 def test_requesters_are_spread_over_a_group_of_equals() -> None:
