@@ -314,6 +314,12 @@ def test_where_nothing_is_verified_the_nearest_comes_first_all_the_same() -> Non
     assert order(VISITOR, squids, Policy(verify=False)) == ["192.0.2.1", "192.0.2.0"]
 
 
+def test_where_nothing_is_verified_a_squid_that_could_not_be_judged_is_as_good_as_any() -> None:
+    near = by("192.0.2.1", VICTORIA, verification=UNJUDGED)
+    far = by("192.0.2.2", MELBOURNE)
+    assert order(VISITOR, [far, near], Policy(verify=False)) == ["192.0.2.1", "192.0.2.2"]
+
+
 # --- groups -----------------------------------------------------------------------------------------
 
 
@@ -501,6 +507,15 @@ def test_the_last_place_goes_to_another_site_if_all_are_of_one() -> None:
     told = rank(VISITOR, squids, count=5)
     assert told[:4] == ranked[:4]
     assert told[4].listed.place == GENEVA
+
+
+@pytest.mark.parametrize(("owner", "spans"), [(Owner(asn=16), True), (Owner(), False)])
+def test_squids_at_unknown_places_are_one_failure_domain_if_they_are_known_to_be_in_one_network(
+    owner: Owner, spans: bool
+) -> None:
+    unplaced = [replace(by(f"192.0.2.{n}"), owner=owner) for n in range(1, 7)]
+    told = order(NOWHERE, [*unplaced, by("198.51.100.1", replace(GENEVA, tier=2))], count=5)
+    assert ("198.51.100.1" in told) is spans
 
 
 def test_an_answer_that_spans_two_sites_stays_as_it_is() -> None:
