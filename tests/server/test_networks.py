@@ -342,8 +342,9 @@ def test_an_unknown_region_is_no_region_and_no_network_is_shared_by_those_in_non
 
 
 def test_an_owner_is_completed_by_what_another_source_knows() -> None:
-    one = Owner(16, networks=frozenset({"LHCONE"}))
-    other = Owner(17, "BCnet", region="aws us-east-1", networks=frozenset({"CANARIE"}), metered=True)
+    one = Owner(16, domain="uvic.ca", networks=frozenset({"LHCONE"}))
+    other = Owner(17, "BCnet", "bc.net", "aws us-east-1", frozenset({"CANARIE"}), metered=True)
     assert one.completed(other) == Owner(
-        16, "BCnet", None, "aws us-east-1", frozenset({"LHCONE", "CANARIE"}), True
+        16, "BCnet", "uvic.ca", "aws us-east-1", frozenset({"LHCONE", "CANARIE"}), True
     )
+    assert Owner().completed(other) == other.completed(Owner()) == other
