@@ -72,7 +72,17 @@ def test_25_proxies_that_are_there_are_left_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["(serverurl=http://a.test/atlr", "serverurl)(", "(serverurl)", "nonsense", "", f"{SERVERS}\n"]
+    "text",
+    [
+        "(serverurl=http://a.test/atlr",
+        "serverurl)(",
+        f"{SERVERS})(",
+        "(serverurl)",
+        "nonsense",
+        "http:///atlr",
+        "",
+        f"{SERVERS}\n",
+    ],
 )
 def test_what_the_frontier_client_refuses_is_refused(text: str) -> None:
     with pytest.raises(InvalidProxyList):
