@@ -116,6 +116,11 @@ def test_old_clients_find_a_host_to_connect_to_even_where_its_name_holds_null(
         assert reader.scalar("hostname", index) == (address if "null" in cache.hostname else cache.hostname)
 
 
+def test_a_squid_with_ipv6_alone_whose_name_holds_null_is_told_all_the_same() -> None:
+    squid = ListedCache("null-island.org", 3128, public_ip=None, private_ip=None, ipv6="2001:db8::1")
+    assert decode(encode([squid])).caches[0].ipv6 == "2001:db8::1"
+
+
 @PROPERTY
 @given(ANSWERS)
 def test_old_clients_read_geographic_text_whatever_it_holds(caches: list[ListedCache]) -> None:
@@ -254,6 +259,14 @@ def test_local_is_what_is_true_and_nothing_else(changes: dict[str, object]) -> N
 def test_a_number_that_is_only_shown_costs_no_cache(value: object) -> None:
     (cache,) = decode(answer(entry(load=value, max_load=value, distance=value))).caches
     assert (cache.load, cache.max_load, cache.distance) == (0.0, 0.0, None)
+
+
+@pytest.mark.parametrize(("latitude", "longitude"), [(91, 0), (-91, 0), (0, 181), (0, -181), (0, None)])
+def test_a_place_that_is_not_on_the_globe_costs_no_cache_and_is_none(
+    latitude: float, longitude: float | None
+) -> None:
+    (cache,) = decode(answer(entry(geo_data={"latitude": latitude, "longitude": longitude}))).caches
+    assert cache.geo == {}
 
 
 HOSTILE_TEXTS = [
