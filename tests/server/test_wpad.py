@@ -292,6 +292,12 @@ def test_a_squid_with_ipv6_alone_is_named_in_brackets_to_who_asks_by_ipv6(path: 
     assert found(site.get(path).text) == ["DIRECT"]
 
 
+def test_a_squid_with_ipv6_alone_is_named_for_another_address_if_that_is_of_ipv6() -> None:
+    site = Site([squid(public_ip=None, ipv6="2001:db8::1")])
+    assert found(site.get("/wpad.dat?ip=2001:db8:9::9").text)[0] == "PROXY http://[2001:db8::1]:3128"
+    assert found(site.get(f"/wpad.dat?ip={NEIGHBOUR}").text) == ["DIRECT"]
+
+
 def test_the_files_may_be_kept_for_a_while_by_who_asked() -> None:
     assert Site([squid()]).get("/wpad.dat").headers["Cache-Control"] == "private, max-age=60"
 
