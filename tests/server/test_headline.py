@@ -8,6 +8,7 @@ import pytest
 
 from shoal_server.squid import Reach, Squid, Verification
 from shoal_server.web import rows
+from shoal_server.web.headline import shares
 from shoal_server.web.rows import State
 from tests.fakes import GOOD, NOW, squid
 from tests.server.site import Site
@@ -159,6 +160,28 @@ def test_a_hold_is_a_warning_and_says_what_it_means() -> None:
     mood, words = verdict(held)
     assert mood == "warn"
     assert "each is tried directly" in words
+
+
+@pytest.mark.parametrize(
+    ("lame", "words"),
+    [
+        (False, ["Intake connected", "Store working", "Expiry normal"]),
+        (True, ["Intake away", "Store away for 2 min", "Expiry held"]),
+    ],
+)
+def test_each_part_of_the_server_has_a_figure_that_says_whether_it_works(
+    lame: bool, words: list[str]
+) -> None:
+    one = site()
+    one.connected, one.held, one.store.away = not lame, lame, lame
+    one.keeper.refresh(NOW - 120 if lame else NOW)
+    told = verdict(one)[1].replace(" ", "")
+    assert all(word.replace(" ", "") in told for word in words)
+
+
+def test_the_parts_of_the_bar_follow_each_other_and_fill_it() -> None:
+    bar = shares({State.FAILED: 1, State.VERIFIED: 5, State.LOCAL: 2})
+    assert [(one.begin, one.length) for one in bar] == [(0.0, 62.5), (62.5, 25.0), (87.5, 12.5)]
 
 
 def test_heartbeats_are_told_as_a_rate_and_in_all() -> None:
