@@ -85,6 +85,12 @@ def test_a_damaged_file_is_not_used(tmp_path: Path, body: bytes) -> None:
         state.load(tmp_path, Upstream.CVMFS)
 
 
+def test_a_file_that_cannot_be_read_is_told_and_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "cvmfs.json").mkdir()
+    with pytest.raises(Unavailable, match=r"cvmfs\.json: Is a directory"):
+        state.load(tmp_path, Upstream.CVMFS)
+
+
 def test_a_missing_directory_is_made(tmp_path: Path) -> None:
     assert state.directory(tmp_path / "a" / "b", {}, create=True).is_dir()
 
@@ -124,6 +130,13 @@ def ordinary_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_an_ordinary_users_state_is_in_their_cache_directory(ordinary_user: Path) -> None:
     cache = ordinary_user / "cache"
     assert state.directory(state.USUAL, {"XDG_CACHE_HOME": str(cache)}, create=True) == cache / "shoal"
+
+
+def test_a_directory_that_a_user_has_named_is_used_whatever_the_usual_one_is_like(
+    ordinary_user: Path,
+) -> None:
+    named = ordinary_user / "named"
+    assert state.directory(named, {"XDG_CACHE_HOME": "/cache"}, create=True) == named
 
 
 def test_without_a_cache_directory_it_is_a_private_one_beside_the_temporary_files(
