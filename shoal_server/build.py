@@ -210,16 +210,13 @@ def _assemble(settings: ServerSettings, roles: Collection[Role]) -> _Parts:
     verifier = _verifier(settings, keeper, registry) if Role.VERIFY in roles and settings.verify else None
     if verifier:
         loops.append(verifier)
-    reporter = Reporter(
-        store,
-        lambda now: myself.report(now),  # noqa: PLW0108 - made below, of what asks this reporter
-        lambda report: myself.completed(report),  # noqa: PLW0108
-    )
-    ears = _Ears.of(settings, registry, keeper, locator, reporter) if Role.INTAKE in roles else None
-    if ears:
+    ears: _Ears | None = None
+    if Role.INTAKE in roles:
+        ears = _Ears.of(settings, registry, keeper, locator, lambda: reporter.written)
         loops.append(ears.sweeper)
     counts = LookupCounts()
     myself = _Myself(_own_name(), keeper, ears, verifier, counts)
+    reporter = Reporter(store, myself.report, myself.completed)
     history = _history(settings, store)
     loops.append(reporter)
     if ears:  # the history needs one who looks at all squids; every deployment has an intake
@@ -269,8 +266,10 @@ class _Ears:
         registry: Registry,
         keeper: SnapshotKeeper,
         locator: GeoIP,
-        reporter: Reporter,
+        written: Callable[[], float],
     ) -> "_Ears":
+        """`written`: when the store last took something else (s since 1970, by its clock)."""
+
         def room() -> int:
             return settings.most_squids - len(keeper.current.listed) - len(keeper.absent)
 
@@ -278,7 +277,7 @@ class _Ears:
         intake = make_intake(settings, reception)
 
         def stores() -> bool:
-            return reception.stores(reporter.written)
+            return reception.stores(written())
 
         def hears() -> bool:
             return intake.connected and keeper.stale_since is None and stores()

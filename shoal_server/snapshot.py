@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from shoal_common.errors import Unavailable
+from shoal_server.absent import Absent
 from shoal_server.balance import Peers
 from shoal_server.board import Board
 from shoal_server.classic import RankBy
@@ -21,7 +22,7 @@ from shoal_server.ledger import Ledger
 from shoal_server.packed import Kept, Packed, Roster
 from shoal_server.ranking import great_circle_km
 from shoal_server.registry import Changes, Mark, Registry
-from shoal_server.squid import Owner, Place, Reach, Squid, public_address
+from shoal_server.squid import Owner, Place, public_address
 from shoal_server.surge import Surge
 
 REFRESH_SECONDS = 0.2
@@ -29,9 +30,6 @@ BOARD_SECONDS = 5.0
 NAME_SECONDS = 60.0
 MEANWHILE_SECONDS = 10.0
 """What was heard so shortly before our last look at the store may have been stored after it."""
-RETURN_SECONDS = 900.0
-"""For so long a good squid that went may come back where there is no room for others: an agent or a VM that
-was restarted takes less."""
 FAR_KM = 500.0
 """Databases place most addresses nearer than that to where they are."""
 
@@ -63,33 +61,6 @@ class Snapshot:
     listed: Roster
     made: float
     board: Board
-
-
-class Absent:
-    """Ids of good squids that went lately, each with its time by the steady clock (s).
-
-    Who invents squids could else take their places while they are restarted; what he invents is never good.
-    """
-
-    def __init__(self) -> None:
-        self._since: dict[str, float] = {}
-
-    def __len__(self) -> int:
-        return len(self._since)
-
-    def __contains__(self, squid_id: object) -> bool:
-        return squid_id in self._since
-
-    def add(self, squid: Squid, steady: float) -> None:
-        """Note one that has just gone."""
-        if squid.verification.reach in (Reach.GLOBAL, Reach.LOCAL):
-            self._since[squid.id] = steady
-
-    def forget(self, present: Ledger, steady: float) -> None:
-        """Those that are back, and those that went long ago."""
-        if self._since:
-            since = {key: at for key, at in self._since.items() if key not in present}
-            self._since = {key: at for key, at in since.items() if steady - at < RETURN_SECONDS}
 
 
 class SnapshotKeeper:
@@ -221,7 +192,7 @@ class SnapshotKeeper:
             self._ledger.remove(squid_id)
         for squid in changes.squids:
             moved = self._note(squid) or moved
-        self.absent.forget(self._ledger, self._steady())
+        self.absent.forget(self.lists, self._steady())
         for known in self._ledger.roster if anew else ():
             self._ledger.take(known.squid, self._located(known.squid))
         return moved

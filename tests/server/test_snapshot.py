@@ -8,9 +8,10 @@ import pytest
 
 from shoal_common.errors import Unavailable
 from shoal_common.heartbeat import AgentState
+from shoal_server.absent import RETURN_SECONDS
 from shoal_server.packed import Kept
 from shoal_server.registry import Changes, Mark, Registry
-from shoal_server.snapshot import NAME_SECONDS, RETURN_SECONDS, SnapshotKeeper
+from shoal_server.snapshot import NAME_SECONDS, SnapshotKeeper
 from shoal_server.squid import LivenessRules, Owner, Place, squid_id
 from shoal_server.stores.memory import MemoryStore
 from testbed.process import wait_until
