@@ -112,10 +112,10 @@ def _verdict(counts: Mapping[State, int], unseen: int, *, verify: bool) -> tuple
         but = f" but {squids(unseen)} {sites_own(unseen)}" if unseen else ""
         return Mood.WARN, f"No squid is heard{but}."
     words = f"{whole(serving)} of {squids(total)} {'serves' if total == 1 else 'serve'}"
+    if unsure:
+        words += f", {whole(unsure)} of which could not be checked"
     if troubled:
         words += f"; {whole(troubled)} {'fails or is' if troubled == 1 else 'fail or are'} silent"
-    if unsure:
-        words += f"; {whole(unsure)} could not be checked"
     if not serving or troubled >= total * MOST_TROUBLED:
         return Mood.BAD, f"{words}."
     doubtful = max(troubled, unsure) > total * MANY_TROUBLED

@@ -28,6 +28,8 @@ def rate(kb_per_s: float) -> str:
     for size, unit in ((1e9, "TB/s"), (1e6, "GB/s")):
         if kb_per_s >= size:
             return f"{kb_per_s / size:.3g} {unit}"
+    if 0 < kb_per_s < 50:
+        return f"{kb_per_s:.2g} kB/s"
     megabytes = kb_per_s / 1000
     return f"{megabytes:.1f} MB/s" if megabytes < 10 else f"{megabytes:.0f} MB/s"
 

@@ -114,7 +114,7 @@ def test_squids_serve_that_no_origin_could_be_reached_to_check_by_and_the_page_s
     assert len(away.told("/nearest")) == 4
     mood, words = verdict(away)
     assert mood == "warn"
-    assert "4 of 4 squids serve; 4 could not be checked." in words
+    assert "4 of 4 squids serve, 4 of which could not be checked." in words
     assert "no origin could be reached to check it by" in words
     assert "4 not checked yet" not in words
 
@@ -122,7 +122,7 @@ def test_squids_serve_that_no_origin_could_be_reached_to_check_by_and_the_page_s
 def test_a_squid_that_is_told_unchecked_is_one_of_those_that_serve() -> None:
     mixed = site(19)
     mixed.show([next(world(1, 0)).with_verification(UNCHECKABLE)])
-    assert "All is well: 19 of 19 squids serve; 1 could not be checked." in verdict(mixed)[1]
+    assert "All is well: 19 of 19 squids serve, 1 of which could not be checked." in verdict(mixed)[1]
 
 
 def test_every_state_has_a_colour_of_its_own() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from shoal_common.heartbeat import AgentState, CacheType, Metrics, Upstream
 from shoal_server.squid import Place, Reach, Squid, Verification
-from shoal_server.web.words import span
+from shoal_server.web.words import rate, span
 from tests.fakes import GENEVA, NOW, VICTORIA, squid
 from tests.server.site import STRANGER, Site
 
@@ -335,3 +335,19 @@ def test_no_cache_on_the_way_keeps_a_page_which_depends_on_who_asks(path: str) -
 
 def test_without_javascript_the_page_asks_to_be_fetched_again() -> None:
     assert re.search(r'<noscript><meta http-equiv="refresh" content="\d+"></noscript>', Site().get("/").text)
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        (0.0, "0.0 MB/s"),
+        (0.34, "0.34 kB/s"),
+        (3.0, "3 kB/s"),
+        (49.9, "50 kB/s"),
+        (50.0, "0.1 MB/s"),
+        (12200.0, "12 MB/s"),
+        (1220000.0, "1.22 GB/s"),
+    ],
+)
+def test_a_small_load_is_not_told_as_none(load: float, words: str) -> None:
+    assert rate(load) == words
