@@ -50,6 +50,11 @@ def test_every_form_of_the_route_is_answered(eight: Site, name: str, rest: str, 
     assert (answer.status_code, len(answer.get_json())) == (200, count)
 
 
+@pytest.mark.parametrize("path", ["/nearest/51", "/nearest1000", "/nearestcvmfs/60?ipv6=yes"])
+def test_who_asks_for_more_than_50_gets_50(path: str) -> None:
+    assert len(Site(numbered(n) for n in range(1, 61)).told(path)) == 50
+
+
 @pytest.mark.parametrize("rest", ["", "/", "/3", "/3/", "3", "3/", "/0"])
 def test_all_tells_all_whatever_the_number(eight: Site, rest: str) -> None:
     assert len(eight.told("/all" + rest)) == 8
@@ -334,8 +339,10 @@ def test_who_asks_for_ipv6_is_told_of_it(path: str) -> None:
     }
 
 
-def test_all_names_no_ipv6_address_whoever_asks() -> None:
-    assert Site([numbered(1, **SIX)]).get("/all?ipv6=yes").data == b"null"
+@pytest.mark.parametrize("asker", [STRANGER, "2001:db8:9::9"])
+def test_all_names_no_ipv6_address_whoever_asks(asker: str) -> None:
+    places = {"2001:db8::1": VICTORIA, "2001:db8:9::9": VICTORIA}
+    assert Site([numbered(1, **SIX)], places).get("/all?ipv6=yes", asker).data == b"null"
 
 
 @pytest.mark.parametrize("address", ["2001:db8::7", "::1", "::ffff:203.0.113.7", "fe80::1%eth0"])
