@@ -63,6 +63,13 @@ def test_a_meter_begins_a_new_stretch_when_the_old_one_is_long_enough() -> None:
     assert meter.load(reading(1024 * 1010, 20.0)) == 1.0
 
 
+def test_a_meter_begins_a_new_stretch_at_once_when_the_interface_is_another() -> None:
+    meter = Meter(least=10.0)
+    meter.load(reading(0, 0.0, "eth0"))
+    assert meter.load(reading(10**9, 5.0, "eth1")) == 0.0
+    assert meter.load(reading(10**9 + 102_400, 7.0, "eth1")) == 50.0
+
+
 def test_a_meter_asked_at_once_again_tells_the_stretch_before() -> None:
     meter = Meter(least=10.0, fewest=1.0)
     meter.load(reading(0, 0.0))
