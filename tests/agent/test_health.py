@@ -45,6 +45,11 @@ def test_a_bad_squid_is_good_again_after_rise_good_findings() -> None:
     assert after(False, True, True).healthy is True
 
 
+@pytest.mark.parametrize("findings", [(True, True), (True, False, True), (False, True, True)])
+def test_a_state_that_the_latest_finding_agrees_with_is_settled(findings: tuple[bool, ...]) -> None:
+    assert after(*findings).settled
+
+
 def test_a_contradicted_state_is_not_settled() -> None:
     assert after(True).settled
     assert not after(True, False).settled
@@ -58,6 +63,10 @@ def test_the_reason_is_that_of_the_latest_finding() -> None:
 @pytest.mark.parametrize("outcome", [each for each in Outcome if each is not Outcome.GOOD])
 def test_a_failure_that_the_origin_does_not_share_is_the_squids(outcome: Outcome) -> None:
     assert blames_squid(verdict(outcome), verdict(Outcome.GOOD))
+
+
+def test_a_probe_that_did_not_fail_blames_nobody() -> None:
+    assert not blames_squid(verdict(Outcome.GOOD), verdict(Outcome.GOOD))
 
 
 @pytest.mark.parametrize("straight", [each for each in Outcome if each is not Outcome.GOOD])
