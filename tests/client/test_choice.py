@@ -370,6 +370,16 @@ def test_when_nothing_listed_is_good_the_good_part_of_the_present_choice_is_kept
     assert hosts(decision) == [[3]]
 
 
+def test_it_is_told_how_quick_a_squid_in_use_is_and_why_it_is_kept() -> None:
+    present = at(3, 90, Source.REMEMBERED)
+    tested = ((at(1, 10), BAD), (present, good(0.02)))
+    told = "remembered from an earlier run, good in 20 ms, 90 km, kept: "
+    assert reason(present, *tested, present=((present,),)) == told + "nothing new is good"
+    assert (
+        reason(present, *tested, present=((present,),), answered=False) == told + "no server listed any squid"
+    )
+
+
 def test_a_squid_heard_in_an_earlier_run_stays_though_no_server_lists_it() -> None:
     lan = at(9, 0, Source.REMEMBERED, local=True, heard=True)
     decision = choose((lan, good()), (at(1, 300), good()), present=((lan,),), wanted=1)
