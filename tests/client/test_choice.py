@@ -308,6 +308,13 @@ def test_it_is_told_what_a_return_waits_for_and_why_it_came() -> None:
     assert reason(IN_USE, *BOTH, **keys) == "good, but not needed: enough others come first or are in use"
 
 
+def test_what_the_server_does_not_prefer_waits_for_nothing() -> None:
+    other = at(3, 900)
+    since = Preference(placed(((BACK,),)), NOW - 300)
+    told = reason(other, *BOTH, (other, good()), present=((IN_USE,),), wanted=1, preferred=since)
+    assert told == "good, but not needed: enough others come first or are in use"
+
+
 def test_a_choice_of_too_few_is_completed() -> None:
     present = ((at(1, 0, Source.REMEMBERED),),)
     assert hosts(choose((at(1, 0), good()), (at(2, 500), good()), present=present)) == [[1], [2]]
