@@ -85,8 +85,18 @@ def _squids(call: Call) -> Answer:
     head = ["id", "hostname", "place", "state", "checked", "load", "hits", "heard", "reason"]
     rows = [_row(squid, call.now) for squid in squids]
     narrowed = any(asked[name] for name in FILTERS if name != "sort")
-    none = "There is no such squid.\n" if narrowed else "There are no squids yet.\n"
-    return Answer(found, table(head, rows) if rows else none)
+    if not rows:
+        return Answer(found, "There is no such squid.\n" if narrowed else _none(server))
+    return Answer(found, table(head, rows))
+
+
+def _none(server: Service) -> str:
+    """Why a whole list is empty: squids of their own site alone are not shown to whoever asks."""
+    total = server.get("/api/v1/status")["squids"]["total"]
+    if not total:
+        return "There are no squids yet.\n"
+    told = "the only squid is" if total == 1 else f"all {total} squids are"
+    return f"None is shown to you: {told} shown to workers of the same site, and with the operator's token.\n"
 
 
 def _row(squid: Facts, now: float) -> list[Cell]:

@@ -4,7 +4,7 @@ import argparse
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +19,7 @@ from testbed.ports import free_port
 from tests.server.process import run
 
 TOKEN = "correct-horse-battery"
+INSIDE = "shown to workers of the same site, and with the operator's token."
 Reply = Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], bytes]]
 
 
@@ -31,17 +32,26 @@ class Listener:
 
 
 @contextmanager
-def listening(status: int, headers: dict[str, str], body: bytes, port: int = 0) -> Iterator[Listener]:
+def listening(
+    status: int,
+    headers: dict[str, str],
+    body: bytes,
+    port: int = 0,
+    others: Mapping[str, bytes] | None = None,
+) -> Iterator[Listener]:
+    """It answers all with `body`, but for the paths of `others`."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             listener.asked.append((self.path, self.headers.get("Authorization")))
             self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            sent = (others or {}).get(self.path, body)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(sent)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(sent)
 
         do_POST = do_GET  # noqa: N815
 
@@ -182,16 +192,22 @@ def test_a_server_that_does_not_start_is_not_waited_for_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "total", "said"),
     [
-        ([], "There are no squids yet."),
-        (["--sort", "seen", "--descending"], "There are no squids yet."),
-        (["--text", "nobody"], "There is no such squid."),
+        ([], 0, "There are no squids yet."),
+        (["--sort", "seen", "--descending"], 0, "There are no squids yet."),
+        (["--text", "nobody"], 3, "There is no such squid."),
+        ([], 3, f"None is shown to you: all 3 squids are {INSIDE}"),
+        ([], 1, f"None is shown to you: the only squid is {INSIDE}"),
     ],
 )
-def test_no_squids_at_all_are_another_thing_than_none_that_was_asked_for(words: list[str], said: str) -> None:
+def test_an_empty_list_tells_whether_there_is_no_squid_none_like_that_or_none_for_who_asks(
+    words: list[str], total: int, said: str
+) -> None:
     page = b'{"state": "ok", "total": 0, "squids": [], "next": null}'
-    with listening(200, {"Content-Type": "application/json"}, page) as empty:
+    status = json.dumps({"squids": {"total": total}}).encode()
+    json_ = {"Content-Type": "application/json"}
+    with listening(200, json_, page, others={"/api/v1/status": status}) as empty:
         assert run("squids", *words, "--server", empty.url).stdout == f"{said}\n"
 
 
