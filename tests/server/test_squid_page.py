@@ -180,7 +180,7 @@ def test_a_squid_that_is_gone_has_its_page_while_it_is_remembered() -> None:
 def test_nobody_knows_a_squid_that_never_was(path: str) -> None:
     answer = site().get(f"/squid/{path}")
     assert answer.status_code == 404
-    assert "No squid of that name is known" in answer.text
+    assert "No squid is known here by this address and port" in answer.text
 
 
 # --- what strangers are not told --------------------------------------------------------------------
