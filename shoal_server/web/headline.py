@@ -131,7 +131,8 @@ def _notes(backend: Backend, now: float) -> list[str]:
         notes.append(f"The store has not answered for {span(now - since)}: {known}.")
     if backend.reporter.held:
         notes.append(
-            "Expiry is held: improbably many squids fell silent together, and each is tried directly."
+            "Expiry is held: improbably many squids fell silent together. "
+            "Workers are still told of them, while each is tried directly."
         )
     return notes
 

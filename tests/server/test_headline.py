@@ -159,7 +159,7 @@ def test_a_hold_is_a_warning_and_says_what_it_means() -> None:
     held.held = True
     mood, words = verdict(held)
     assert mood == "warn"
-    assert "each is tried directly" in words
+    assert "Workers are still told of them, while each is tried directly." in words
 
 
 @pytest.mark.parametrize(
