@@ -279,6 +279,10 @@ def test_the_keyboard_reaches_everything(visit: Open, steady: str) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("main")).to_be_focused()
     page.get_by_role("link", name="Skip the map").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.matches('.mark')")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_role("searchbox", name="Search")).to_be_focused()
