@@ -75,7 +75,7 @@ def blueprint(backend: Backend) -> Blueprint:
             past = Past(away=past.away)
         if row is None and not (past.events or past.samples):
             page = render_template("squid.html", row=None, shown=shown, past=past, name=shown)
-            return make_response(page, HTTPStatus.NOT_FOUND)
+            return make_response(page, HTTPStatus.SERVICE_UNAVAILABLE if past.away else HTTPStatus.NOT_FOUND)
         capacity = row.squid.max_load if row else None
         charts: list[Chart] = [
             load_chart(past.samples, capacity, grain, now),

@@ -166,6 +166,19 @@ def test_a_store_that_is_away_costs_the_past_alone(monkeypatch: pytest.MonkeyPat
     told = words(one, f"/squid/{ID}")
     assert "cannot be shown for the moment" in told
     assert "Outcome verified" in told
+    assert "recorded" not in told, "what cannot be read may well be recorded"
+
+
+def test_of_a_squid_that_is_not_listed_nothing_is_claimed_while_the_store_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = site()
+    one.store.away = True
+    monkeypatch.setattr(one.history, "frames", lambda *_: one.store.squids())
+    answer = one.get(f"/squid/{ID}")
+    assert answer.status_code == 503
+    assert answer.text.count('class="note"') == 1
+    assert "No squid is known" not in answer.text
 
 
 def test_a_squid_that_is_gone_has_its_page_while_it_is_remembered() -> None:
