@@ -251,6 +251,17 @@ def test_a_part_of_the_map_tells_apart_what_is_one_on_the_whole(visit: Open, ste
     expect(page.locator(".mark[aria-label*='tifr']")).to_have_count(0)
 
 
+def test_a_filter_keeps_the_part_of_the_map_and_the_point_that_is_looked_at(visit: Open, steady: str) -> None:
+    page = visit(steady, "/?map=europe")
+    page.locator(".mark[aria-label^='CERN']").click()
+    expect(names(page)).to_have_count(4)
+    page.locator("select[name=type]").select_option("squid")
+    page.clock.run_for(100)
+    expect(page).to_have_url(re.compile("type=squid"))
+    expect(names(page)).to_have_count(4)
+    expect(page.get_by_role("link", name="Europe")).to_have_attribute("aria-current", "true")
+
+
 def test_a_point_leads_to_its_squid(visit: Open, steady: str) -> None:
     page = visit(steady)
     page.locator(".mark[aria-label*='squid-01.tifr.example']").click()
