@@ -46,7 +46,7 @@ def blueprint(backend: Backend) -> Blueprint:
         selected = view.select(everything) if view.narrowed else everything
         area = AREAS.get(view.map, WORLD)
         drawn = marks(selected, area)
-        shown = view.within(selected, drawn)
+        shown = view.within(selected, drawn, lambda: marks(everything, area))
         return render_template(
             "status.html",
             now=now,

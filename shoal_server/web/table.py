@@ -120,11 +120,21 @@ class View:
             tests.append(lambda row: _holds(row.words, words))
         return [row for row in rows if all(test(row) for test in tests)]
 
-    def within(self, rows: Sequence[Row], marks: Iterable[Mark]) -> Sequence[Row]:
-        """Those of the mark at `at`, if one is asked for."""
+    def within(
+        self, rows: Sequence[Row], marks: Iterable[Mark], unfiltered: Callable[[], Iterable[Mark]]
+    ) -> Sequence[Row]:
+        """Those of the mark at `at`, if one is asked for.
+
+        A filter may take away the squid that gave a mark its place; then those are meant that were drawn
+        there before, in the `unfiltered` marks.
+        """
         if not self.at:
             return rows
-        return next((mark.rows for mark in marks if mark.at == self.at), ())
+        found = _at(self.at, marks)
+        if found is None:
+            there = {row.squid.id for row in _at(self.at, unfiltered()) or ()}
+            found = [row for row in rows if row.squid.id in there]
+        return found
 
     def ordered(self, rows: Iterable[Row]) -> list[Row]:
         """In order; those without the value come last either way, equals by name."""
@@ -168,6 +178,10 @@ def country(row: Row) -> str:
     """The country's code; empty when it is not known."""
     place = row.listed.place
     return (place and place.country_code) or ""
+
+
+def _at(place: str, marks: Iterable[Mark]) -> Sequence[Row] | None:
+    return next((mark.rows for mark in marks if mark.at == place), None)
 
 
 def _states(said: str) -> frozenset[State]:

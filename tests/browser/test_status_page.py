@@ -262,6 +262,15 @@ def test_a_filter_keeps_the_part_of_the_map_and_the_point_that_is_looked_at(visi
     expect(page.get_by_role("link", name="Europe")).to_have_attribute("aria-current", "true")
 
 
+def test_a_filter_finds_a_squid_of_a_point_that_stood_at_another_ones_place(visit: Open, steady: str) -> None:
+    page = visit(steady)
+    page.locator(".mark[aria-label^='CERN']").click()
+    expect(names(page)).to_have_count(7)
+    page.get_by_label("Search").fill("in2p3")
+    page.clock.run_for(1000)
+    expect(names(page)).to_have_text(["squid-01.in2p3.example"])
+
+
 def test_a_point_leads_to_its_squid(visit: Open, steady: str) -> None:
     page = visit(steady)
     page.locator(".mark[aria-label*='squid-01.tifr.example']").click()

@@ -103,9 +103,9 @@ def test_a_filter_leaves_what_is_like_it(given: dict[str, str], found: str) -> N
 
 def test_the_squids_of_a_point_of_the_map_can_be_asked_for() -> None:
     view = asked(at="46.23,6.05")
-    assert sorted(names(view.within(ROWS, marks(ROWS)))) == ["a", "d"]
-    assert names(asked(at="1,1").within(ROWS, marks(ROWS))) == ""
-    assert names(asked().within(ROWS, marks(ROWS))) == names(ROWS)
+    assert sorted(names(view.within(ROWS, marks(ROWS), list))) == ["a", "d"]
+    assert names(asked(at="1,1").within(ROWS, marks(ROWS), list)) == ""
+    assert names(asked().within(ROWS, marks(ROWS), list)) == names(ROWS)
 
 
 def test_a_link_changes_one_thing_and_keeps_the_rest_but_for_the_page() -> None:
