@@ -77,14 +77,17 @@ def test_a_defect_of_ours_is_a_problem_without_its_details(monkeypatch: pytest.M
 def test_while_the_store_is_away_the_past_is_a_problem_and_the_present_is_told(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = Site([squid()])
+    site = Site([squid()], token=TOKEN)
+    words = "Redis: Error 111 connecting to 10.1.2.3:6379. Connection refused."
 
     def away(*args: Any, **options: Any) -> Any:
-        raise Unavailable("the store is away")
+        raise Unavailable(words)
 
     for name in ("events", "frames", "checkpoint"):
         monkeypatch.setattr(site.history, name, away)
     assert problem(site.get(f"/api/v1{path}"), 503) == "the store is away"
+    operator = site.get(f"/api/v1{path}", Authorization=f"Bearer {TOKEN}")
+    assert problem(operator, 503) == words
     assert site.get("/api/v1/squids/192.0.2.1:3128").status_code == 200
 
 

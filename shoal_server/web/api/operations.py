@@ -17,6 +17,8 @@ from shoal_server.web.parameters import read, read_body
 from shoal_server.web.problems import BadQueryError, ProblemError
 
 ROOT = "/api/v1"
+AWAY = "the store is away"
+"""What others than operators are told of it: its words may hold an inside address."""
 UNCACHED = "private, no-cache"
 """A cache may keep it, and must ask each time whether it still holds (If-None-Match)."""
 
@@ -72,7 +74,8 @@ class Operation:
         try:
             answer = self.handler(call, asked, *said)
         except Unavailable as error:
-            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
+            why = str(error) if call.operator else AWAY
+            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, why) from None
         if answer is None:
             return Response(status=HTTPStatus.NO_CONTENT)
         response = Response(msgspec.json.encode(answer), mimetype="application/json")
