@@ -20,7 +20,7 @@ from shoal_server.web import (
     wpad,
 )
 from shoal_server.web.backend import Backend
-from shoal_server.web.fast import FastPath
+from shoal_server.web.fast import UNKEPT, FastPath
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -31,10 +31,6 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-
-PAGE = "text/html"
-PAGE_CACHE = "private, no-cache"
-"""A page depends on who asks: inside addresses of his own site may stand in it. It is true for a moment."""
 
 MOST_BYTES = 16 * 1024
 """No request has a longer body."""
@@ -64,10 +60,8 @@ def create_app(backend: Backend) -> Flask:
 
     @app.after_request
     def secure(response: Response) -> Response:
-        for name, value in SECURITY_HEADERS.items():
+        for name, value in (*SECURITY_HEADERS.items(), UNKEPT):
             response.headers.setdefault(name, value)
-        if response.mimetype == PAGE:
-            response.headers.setdefault("Cache-Control", PAGE_CACHE)
         return response
 
     return app

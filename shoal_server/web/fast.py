@@ -38,6 +38,8 @@ VISITOR_SECONDS = 600.0
 come back every 10 to 30 minutes."""
 _JSON = ("Content-Type", "application/json")
 _KM = ("X-Shoal-Distance", "km")
+UNKEPT = ("Cache-Control", "private, no-cache")
+"""An answer depends on who asks; a Varnish in front would keep it for two minutes, for everybody."""
 
 
 class FastPath:
@@ -72,7 +74,8 @@ class FastPath:
             body = b"".join(pick(texts.pieces))
         except texts.UNKNOWN_PIECE:
             body = texts.body(pick)
-        start_response("200 OK", [_JSON, _KM, self._state])  # any server tells the length of a single block
+        # Any server tells the length of a single block.
+        start_response("200 OK", [_JSON, _KM, UNKEPT, self._state])
         self._count(time.perf_counter() - began)
         return [body]
 
@@ -100,7 +103,7 @@ class FastPath:
         if outcome is Outcome.TOLD:
             kept[address] = pick
         body = texts.body(pick)
-        start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, self._state])
+        start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, UNKEPT, self._state])
         self._backend.counts.count(Kind.NEAREST, outcome, time.perf_counter() - began)
         return [body] if method == "GET" else []
 

@@ -86,7 +86,7 @@ class Both:
             path, address, **{name.removeprefix("HTTP_"): text for name, text in more.items()}
         )
         assert body == slow.data
-        for name in ("Content-Type", "X-Shoal-Distance", "X-Shoal-State"):
+        for name in ("Content-Type", "Cache-Control", "X-Shoal-Distance", "X-Shoal-State"):
             assert headers[name] == slow.headers[name]
         assert headers.get("Content-Length", str(len(body))) == slow.headers["Content-Length"]
 

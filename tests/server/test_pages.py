@@ -298,6 +298,11 @@ def test_every_answer_carries_the_protections(path: str) -> None:
     assert "Content-Security-Policy" in headers
 
 
+@pytest.mark.parametrize("path", ["/nearest", "/nearest?keep=192.0.2.1:3128", "/all", "/external"])
+def test_no_cache_in_between_gives_one_requesters_answer_to_another(path: str) -> None:
+    assert Site([squid()]).get(path).headers["Cache-Control"] == "private, no-cache"
+
+
 def test_no_script_and_no_style_stands_in_the_page() -> None:
     site = Site(many(45), {"192.0.0.1": GENEVA})
     shown = page(site)
