@@ -139,6 +139,7 @@ def test_its_day_is_drawn_with_gaps_where_it_was_not_listed() -> None:
     assert (line.count("M"), line.count("H")) == (2, 3)
     assert "mean 50 MB/s, at most 60 MB/s" in answer
     assert "mean 80 %" in answer
+    assert "times in UTC" in answer
 
 
 def test_a_squid_without_history_says_so() -> None:
