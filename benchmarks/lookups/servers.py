@@ -20,7 +20,7 @@ QUESTION = "/nearest/5"
 _CONSTANT = """
 BODY = {body!r}
 HEADERS = [("Content-Type", "application/json"), ("Content-Length", str(len(BODY)))]
-HEADERS += [("X-Shoal-Distance", "km"), ("X-Shoal-State", "ok")]
+HEADERS += [("X-Shoal-Distance", "km"), ("Cache-Control", "private, no-cache"), ("X-Shoal-State", "ok")]
 def app(environ, start_response):
     start_response("200 OK", HEADERS)
     return [BODY]
