@@ -51,6 +51,7 @@ def test_an_address_is_a_network_of_one(address: ipaddress.IPv4Address | ipaddre
     ("text", "same"),
     [
         ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
         ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
         ("2001:DB8:0::/48", "2001:db8::/48"),
     ],
