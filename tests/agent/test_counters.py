@@ -58,6 +58,12 @@ def test_sums_that_fell_tell_no_rates_of_the_time_in_between() -> None:
     assert rates(EARLIER, later(fallen)) == Metrics(median_service_ms=4.5, fds_used=80, fds_max=1024)
 
 
+@pytest.mark.parametrize("fallen", [{"requests": 900}, {"kb_out": 45_000}, {"cpu_seconds": 18.0}])
+def test_one_sum_that_fell_is_enough_to_tell_no_rates(fallen: dict[str, float]) -> None:
+    grown = Counters(1300, 550, 13, 80_000, 23.0)
+    assert rates(EARLIER, later(replace(grown, **fallen))) == Metrics()  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("nonsense", ["9" * 30, "9" * 400])
 def test_figures_that_nobody_believes_are_not_told(nonsense: str) -> None:
     page = "".join(
