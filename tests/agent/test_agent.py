@@ -94,10 +94,13 @@ def start(server: Server, squid: Squid) -> Iterator[Start]:
     threads: list[threading.Thread] = []
 
     def run(
-        interval: float = 0.2, look: Callable[[], Host] = lambda: HOST, squids: Sequence[Squid] = ()
+        interval: float = 0.2,
+        look: Callable[[], Host] = lambda: HOST,
+        squids: Sequence[Squid] = (),
+        draining: threading.Event | None = None,
     ) -> Agent:
         beside = list(squids or [squid])
-        agent = made(server, beside, interval, look)
+        agent = made(server, beside, interval, look, draining)
         for target in (*(each.watch.run for each in beside), agent.run):
             threads.append(threading.Thread(target=target, args=(stop,)))
             threads[-1].start()
@@ -111,10 +114,14 @@ def start(server: Server, squid: Squid) -> Iterator[Start]:
 
 
 def made(
-    server: Server, squids: Sequence[Squid], interval: float = 0.2, look: Callable[[], Host] = lambda: HOST
+    server: Server,
+    squids: Sequence[Squid],
+    interval: float = 0.2,
+    look: Callable[[], Host] = lambda: HOST,
+    draining: threading.Event | None = None,
 ) -> Agent:
     publisher = Publisher(broker(server.url), "shoal", "test")
-    return Agent(Terms(interval, None, None), look, lambda: squids, publisher)
+    return Agent(Terms(interval, None, None), look, lambda: squids, publisher, draining=draining)
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +176,31 @@ def test_an_address_that_changes_is_announced_without_a_restart(server: Server, 
     hosts = [HOST, HOST, Host("sq1.example.org", "lo", "206.12.48.99", None, None, None)]
     start(look=lambda: hosts.pop(0) if len(hosts) > 1 else hosts[0])
     wait_until(lambda: any(each.public_ip == "206.12.48.99" for each in server.heard), 10)
+
+
+def test_an_address_that_changes_is_one_line_in_the_log(
+    server: Server, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "shoal_agent.agent")
+    moved = Host("sq1.example.org", "lo", "206.12.48.99", None, None, None)
+    start(interval=0.1, look=lambda: moved if server.heard else HOST)
+    server.await_count(4)
+    told = f"publishing to 127.0.0.1:{server.port} that 206.12.48.{{}}:3128 is here"
+    assert caplog.messages == [told.format(10), told.format(99)]
+
+
+def test_draining_is_one_line_in_the_log_and_in_the_status(
+    server: Server, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "shoal_agent.agent")
+    draining = threading.Event()
+    agent = start(interval=0.1, draining=draining)
+    server.await_count(1)
+    draining.set()
+    wait_until(lambda: sum(each.state is AgentState.DRAINING for each in server.heard) >= 2, 10)
+    told = f"publishing to 127.0.0.1:{server.port} that 206.12.48.10:3128 is"
+    assert caplog.messages == [f"{told} here", f"{told} for no new workers"]
+    assert agent.status == f"{told} for no new workers"
 
 
 def test_a_host_without_an_address_waits_for_one(server: Server, start: Start) -> None:
@@ -338,6 +370,16 @@ def test_a_cache_that_nobody_can_reach_keeps_no_other_back(server: Server, start
     server.await_count(3)
     assert {each.port for each in server.heard} == {3129}
     assert "127.0.0.1:3128 is not announced: the cache listens at 127.0.0.1 alone" in agent.status
+
+
+def test_a_cache_that_nobody_can_reach_is_one_line_in_the_log(
+    server: Server, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "shoal_agent.agent")
+    start(interval=0.1, squids=[Squid(3128, bound="127.0.0.1"), Squid(3129)])
+    server.await_count(4)
+    (line,) = caplog.messages
+    assert line.startswith("127.0.0.1:3128 is not announced: the cache listens at 127.0.0.1 alone")
 
 
 def test_after_an_outage_each_cache_is_one_line_in_the_log(
