@@ -100,6 +100,12 @@ def test_an_unknown_parameter_is_named(site: Site, path: str) -> None:
     assert "'frobnicate'" in problem(site.get(f"/api/v1{path}?frobnicate=1"), 400)
 
 
+@pytest.mark.parametrize("path", ["nearest", "explain"])
+def test_an_empty_address_is_the_requesters_own(site: Site, path: str) -> None:
+    own = site.get(f"/api/v1/{path}").get_json()
+    assert site.get(f"/api/v1/{path}?address=").get_json() == own
+
+
 def test_a_parameter_that_is_given_twice_is_refused(site: Site) -> None:
     assert problem(site.get("/api/v1/nearest?count=1&count=2"), 400) == "'count' is given 2 times"
 
