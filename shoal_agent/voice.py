@@ -76,6 +76,8 @@ class Voice:
             seen = self.instance.seen
             why = self._unreachable if self.healthy else seen.health.reason
             return f"{seen.cache.place} is not announced{': ' if why else ''}{why}"
+        if self._unreachable:
+            return f"{_endpoint(self.last)} was here; it is not announced for now: {self._unreachable}"
         what = "is here" if self.last.state is AgentState.UP else "is for no new workers"
         return f"{_endpoint(self.last)} {what}"
 

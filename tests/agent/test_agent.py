@@ -372,6 +372,15 @@ def test_a_cache_that_nobody_can_reach_keeps_no_other_back(server: Server, start
     assert "127.0.0.1:3128 is not announced: the cache listens at 127.0.0.1 alone" in agent.status
 
 
+def test_a_cache_that_was_announced_and_is_out_of_reach_is_not_said_to_be_here(
+    server: Server, start: Start
+) -> None:
+    agent = start(interval=0.1, look=lambda: NOWHERE if server.heard else HOST)
+    server.await_count(1)
+    wait_until(lambda: "it is not announced for now: " in agent.status, 5.0, "the agent sees it")
+    assert "is here" not in agent.status
+
+
 def test_a_cache_that_nobody_can_reach_is_one_line_in_the_log(
     server: Server, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
