@@ -29,8 +29,8 @@ class Explanation:
     """What a requester is told, best first, and why each other squid is left out, as a sentence.
 
     `told` is the answer; `ranked` are the best, `allowed` is how many may be told in all; `excluded` are
-    the nearest of those that are left out, `left_out` how many there are. `open_to_asker`: the ids of the
-    squids whose inside address whoever asked may know.
+    the nearest of those that are left out, `left_out` how many there are; `hidden` more are not for whoever
+    asked to know of, told or not. `open_to_asker`: the ids of the squids whose inside address he may know.
     """
 
     requester: Requester
@@ -39,6 +39,7 @@ class Explanation:
     allowed: int
     excluded: Sequence[tuple[Listed, str]]
     left_out: int
+    hidden: int
     open_to_asker: frozenset[str]
 
 
@@ -160,6 +161,7 @@ class Lookup:
             int(np.count_nonzero(allowed)),
             [(one, exclusion(requester, one, policy) or "") for one in excluded],
             len(left_out),
+            int(np.count_nonzero(~known)),
             frozenset(board.listed[row].squid.id for row in local if known[row]),
         )
 

@@ -141,6 +141,7 @@ def _page(backend: Backend, question: Question, own: str) -> str:
         told=told,
         most_km=max((one.effective_km for one in best), default=0.0),
         others=others,
+        hidden=0 if question.address == own else found.hidden,
         untold=found.allowed - len(best) + found.left_out,
         reasons=_reasons(found, best),
         pictures=Pictures.of(found, told, others),

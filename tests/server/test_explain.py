@@ -165,6 +165,13 @@ def test_the_page_explains_the_asker_if_it_names_nobody(site: Site) -> None:
     assert "<strong>203.0.113.7</strong>" in site.get("/explain", "203.0.113.7").get_data(as_text=True)
 
 
+def test_the_page_says_that_squids_are_not_shown_to_whoever_asks_about_another_worker() -> None:
+    private = Site([squid(public_ip=None, private_ip="10.1.2.3")])
+    hidden = "There is 1 that its own site alone sees: whether this worker is told of it is not shown here."
+    assert hidden in " ".join(Page(private.get("/explain?address=10.1.2.9").text).text.split())
+    assert "alone sees" not in private.get("/explain").text
+
+
 def test_the_page_names_two_hundred_of_those_that_are_not_told_and_counts_the_rest() -> None:
     squids = [
         squid(FAILED if number % 2 else GOOD, uuid=f"{number}", hostname=f"n{number}", public_ip=address)
