@@ -284,11 +284,12 @@ class _Change:
             self.squids.append(heard_again(origin, beat, now, self.peers, drains_said=said))
             self.gone.append(origin_id)
             self.events.append(Event(now, EventKind.MOVED, key, f"was {origin_id}"))
-        elif self.room <= 0 and key not in self.absent:
+        elif key not in self.absent and self.room <= 0:
             self.refused.append(key)
             return
         else:
-            self.room -= key not in self.absent
+            if key not in self.absent:
+                self.room -= 1
             said, strain = _drains_said(beat, 0.0, now), pressure(beat.metrics)
             self.squids.append(Squid(beat, now, now, beat.load, pressure=strain, drains_said=said))
             self.events.append(Event(now, EventKind.JOINED, key, beat.hostname))

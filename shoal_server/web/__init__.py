@@ -19,8 +19,8 @@ from shoal_server.web import (
     squid_page,
     wpad,
 )
-from shoal_server.web.backend import Backend
-from shoal_server.web.fast import UNKEPT, FastPath
+from shoal_server.web.backend import UNCACHED, Backend
+from shoal_server.web.fast import FastPath
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -60,8 +60,9 @@ def create_app(backend: Backend) -> Flask:
 
     @app.after_request
     def secure(response: Response) -> Response:
-        for name, value in (*SECURITY_HEADERS.items(), UNKEPT):
+        for name, value in SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
+        response.headers.setdefault("Cache-Control", UNCACHED)
         return response
 
     return app

@@ -19,6 +19,9 @@ from shoal_server.snapshot import SnapshotKeeper
 from shoal_server.squid import LivenessRules
 from shoal_server.web.counts import LookupCounts
 
+UNCACHED = "private, no-cache"
+"""The usual Cache-Control: an answer depends on who asks, and what says nothing of that a Varnish in front
+would keep for two minutes, for everybody. Who asked may keep it, and must ask each time whether it holds."""
 MOST_KEPT_TEXT = 1000
 MOST_COMPLAINTS = 100
 _WITH_PORT = re.compile(r"([0-9.]+):[0-9]+|\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from shoal_server.rendezvous import spot
 from shoal_server.seat import Wanted
 from shoal_server.web.answers import ListQuestion, Pick, Sheet, Texts
-from shoal_server.web.backend import Backend
+from shoal_server.web.backend import UNCACHED, Backend
 from shoal_server.web.counts import Kind, Outcome
 from shoal_server.web.legacy import DEFAULT_COUNT, MOST, SERVICES, SIX
 from shoal_server.web.visitors import Visitors
@@ -38,8 +38,7 @@ VISITOR_SECONDS = 600.0
 come back every 10 to 30 minutes."""
 _JSON = ("Content-Type", "application/json")
 _KM = ("X-Shoal-Distance", "km")
-UNKEPT = ("Cache-Control", "private, no-cache")
-"""An answer depends on who asks; a Varnish in front would keep it for two minutes, for everybody."""
+_UNCACHED = ("Cache-Control", UNCACHED)
 
 
 class FastPath:
@@ -75,7 +74,7 @@ class FastPath:
         except texts.UNKNOWN_PIECE:
             body = texts.body(pick)
         # Any server tells the length of a single block.
-        start_response("200 OK", [_JSON, _KM, UNKEPT, self._state])
+        start_response("200 OK", [_JSON, _KM, _UNCACHED, self._state])
         self._count(time.perf_counter() - began)
         return [body]
 
@@ -103,7 +102,7 @@ class FastPath:
         if outcome is Outcome.TOLD:
             kept[address] = pick
         body = texts.body(pick)
-        start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, UNKEPT, self._state])
+        start_response("200 OK", [_JSON, ("Content-Length", str(len(body))), _KM, _UNCACHED, self._state])
         self._backend.counts.count(Kind.NEAREST, outcome, time.perf_counter() - began)
         return [body] if method == "GET" else []
 

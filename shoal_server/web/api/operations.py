@@ -12,15 +12,13 @@ import msgspec
 from flask import Response, request
 
 from shoal_common.errors import Unavailable
-from shoal_server.web.backend import Backend, is_operator, requester_address
+from shoal_server.web.backend import UNCACHED, Backend, is_operator, requester_address
 from shoal_server.web.parameters import read, read_body
 from shoal_server.web.problems import BadQueryError, ProblemError
 
 ROOT = "/api/v1"
 AWAY = "the store is away"
 """What others than operators are told of it: its words may hold an inside address."""
-UNCACHED = "private, no-cache"
-"""A cache may keep it, and must ask each time whether it still holds (If-None-Match)."""
 
 
 class Nothing(msgspec.Struct, frozen=True):
