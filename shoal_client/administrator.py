@@ -32,6 +32,30 @@ class Defaults:
     troubles: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The administrator's proxies for all repositories, and those for external data, if these are to be set.
+
+    `unknown`: why they are not known, if they are not.
+    """
+
+    chain: ProxyList = NONE
+    external: ProxyList = NONE
+    troubles: tuple[str, ...] = ()
+    unknown: str = ""
+
+
+def own(settings: ClientSettings) -> Own:
+    """See `Own`."""
+    try:
+        found = defaults(settings)
+        external = defaults(settings, cvmfs.EXTERNAL) if settings.external_data else Defaults()
+    except Unavailable as error:
+        return Own(unknown=str(error))
+    troubles = tuple(dict.fromkeys((*found.troubles, *external.troubles)))
+    return Own(found.chain, external.chain, troubles)
+
+
 def defaults(settings: ClientSettings, parameter: str = PROXIES, repository: str = "") -> Defaults:
     """`default_proxy`, or else what CVMFS would make of the files if nothing of ours were in them.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from shoal_common.distance import costs_money
+from shoal_common.distance import costs_money, way_km
 from shoal_common.heartbeat import CacheType, Upstream
 from shoal_common.hosts import HostPort
 from shoal_common.listing import ListedCache, Listing
@@ -71,6 +71,10 @@ class Candidate:
     def metered(self) -> bool:
         """Whether it costs money, as far as the server tells."""
         return self.distance is not None and costs_money(self.distance)
+
+    def within(self, km: float) -> bool:
+        """Whether it is no farther away than that, as far as the server tells."""
+        return self.distance is None or way_km(self.distance) <= km
 
     def silent(self, now: float, seconds: float) -> bool:
         """Whether the LAN did not announce it in so many seconds before `now` (s since 1970)."""

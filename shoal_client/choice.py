@@ -8,6 +8,7 @@ What the server has preferred for long, and this host found good all the while, 
 that whoever left a squid that failed would never come back, and a new squid would get few workers.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,7 @@ class Situation:
 
     `present` is the choice of the last run; `wanted` how many squids to use; `answered` whether a server
     listed any; `node` this node's identity; `now` in seconds since 1970; `preferred` what the last run would
-    rather have chosen.
+    rather have chosen; `farthest` how far away (effective km) those may be that are used.
     """
 
     candidates: Sequence[Candidate]
@@ -63,6 +64,7 @@ class Situation:
     node: str
     now: float
     preferred: Preference | None = None
+    farthest: float = math.inf
 
     @property
     def good(self) -> list[Candidate]:
@@ -72,7 +74,7 @@ class Situation:
     @property
     def usable(self) -> list[Candidate]:
         """Those of them that may be used."""
-        return [candidate for candidate in self.good if candidate.usable]
+        return [one for one in self.good if one.usable and one.within(self.farthest)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,14 @@ class Decision:
     """The proxy groups to use, all tested good; empty: none is.
 
     `kept`: nothing new was decided, what is configured should stay as it is. `preferred`: what the server
-    prefers to the present choice, which stays for now, or gave way to it.
+    prefers to the present choice, which stays for now, or gave way to it. `too_far`: there are good squids,
+    but none near enough.
     """
 
     groups: Groups
     kept: bool
     preferred: Preference | None = None
+    too_far: bool = False
 
     @property
     def waits(self) -> bool:
@@ -115,8 +119,10 @@ def decide(situation: Situation) -> Decision:
     is a reason to change nothing. What is lame, or not vouched for, comes last, a Varnish in place of a proxy
     after all others: CVMFS takes what that lacks for gone, and asks no other member of its group.
     """
-    good = {candidate.place for candidate in situation.good}
     fresh = any(candidate.eligible for candidate in situation.good)
+    if fresh and not situation.usable:
+        return Decision((), kept=False, too_far=True)
+    good = {candidate.place for candidate in situation.good if candidate.within(situation.farthest)}
     alive = _only(situation.present, lambda member: member.place in good)
     if alive and (not situation.answered or not fresh):
         return Decision(alive, kept=True)

@@ -5,6 +5,7 @@ stays.
 """
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from shoal_client import administrator, cms, cvmfs, frontier, node, outputs, printing, state
+from shoal_client import administrator, cms, frontier, node, outputs, printing, state
 from shoal_client.actions import Actions, ExitCode, worst
-from shoal_client.administrator import Defaults
+from shoal_client.administrator import Own
 from shoal_client.candidates import LISTEN_AGAIN_SECONDS
 from shoal_client.choice import Decision, Situation, decide
 from shoal_client.gather import Findings, Plan, gather
@@ -86,11 +87,14 @@ def _serve(
 ) -> Run:
     now = time.time()
     remembered = recall(where, service, lan=_lan_wait(settings, actions) > 0)
-    findings = gather(plan(service, settings, actions, environ, remembered, now))
-    situation = situation_of(findings, remembered, settings, now)
+    own = administrator.own(settings)
+    looked_for = plan(service, settings, actions, environ, remembered, own, now)
+    findings = gather(looked_for)
+    situation = situation_of(findings, remembered, looked_for)
     decision = decide(situation)
     _tell(findings, situation, decision, remembered, streams if actions.explain else None)
-    result = result_of(service, decision, settings)
+    _tell_own(own)
+    result = result_of(service, decision, own)
     if actions.dump:
         code = printing.dump(result, streams.out)
     elif actions.frontier:
@@ -105,23 +109,22 @@ def _serve(
 def _summary(service: Upstream, code: ExitCode, result: Result, situation: Situation) -> str:
     words = {ExitCode.FAILED: "could not", ExitCode.KEPT: "kept", ExitCode.CHANGED: "changed"}
     good, tested = len(situation.good), len(situation.candidates)
-    chain = result.chain.to_cvmfs() if result.chosen.groups else "what was there stays"
+    chain = result.chain.to_cvmfs() if result.found else "what was there stays"
     return f"{service.value} {words.get(code, 'unchanged')}: {chain} ({good} of {tested} candidates good)"
 
 
-def situation_of(
-    findings: Findings, remembered: Remembered | None, settings: ClientSettings, now: float
-) -> Situation:
+def situation_of(findings: Findings, remembered: Remembered | None, looked_for: Plan) -> Situation:
     """What was found, as the choice needs it."""
     return Situation(
         candidates=findings.candidates,
         verdicts=findings.verdicts,
         present=remembered.groups if remembered else (),
-        wanted=settings.squids,
+        wanted=looked_for.wanted,
         answered=findings.answered,
         node=node.identity(),
-        now=now,
+        now=looked_for.now,
         preferred=remembered.preferred if remembered else None,
+        farthest=looked_for.farthest,
     )
 
 
@@ -131,9 +134,10 @@ def plan(
     actions: Actions,
     environ: Mapping[str, str],
     remembered: Remembered | None,
+    own: Own,
     now: float,
 ) -> Plan:
-    """What to look for, for `service`."""
+    """What to look for, for `service`; without `own` proxies far squids are better than none."""
     servers, targets = settings.servers, [Target.cvmfs(url) for url in settings.probe_urls]
     if service is Upstream.FRONTIER:
         servers = settings.frontier_servers or servers
@@ -153,6 +157,7 @@ def plan(
         lan_wait=_lan_wait(settings, actions),
         lan_port=settings.lan_port,
         confirm=_to_confirm(remembered, now) if actions.configures else frozenset(),
+        farthest=settings.farthest if settings.farthest and own.chain.groups else math.inf,
     )
 
 
@@ -175,20 +180,20 @@ def _frontier_servers(settings: ClientSettings, environ: Mapping[str, str]) -> t
     return cms.server_urls(path)[: frontier.MOST_SERVERS] if path else ()
 
 
-def result_of(service: Upstream, decision: Decision, settings: ClientSettings) -> Result:
+def result_of(service: Upstream, decision: Decision, own: Own) -> Result:
     """What was decided, with the administrator's own proxies."""
     chosen = ProxyList.of([member.proxy for member in group] for group in decision.groups)
     near = ProxyList.of([member.proxy] for member in decision.near)
-    try:
-        found = administrator.defaults(settings)
-        external = administrator.defaults(settings, cvmfs.EXTERNAL) if settings.external_data else Defaults()
-    except Unavailable as error:
-        log.warning("your own proxies are not known: %s", error)
-        nothing = administrator.NONE
-        return Result(service, chosen, nothing, nothing, decision.kept, str(error), near)
-    for trouble in dict.fromkeys((*found.troubles, *external.troubles)):
+    return Result(
+        service, chosen, own.chain, own.external, decision.kept, own.unknown, near, alone=decision.too_far
+    )
+
+
+def _tell_own(own: Own) -> None:
+    if own.unknown:
+        log.warning("your own proxies are not known: %s", own.unknown)
+    for trouble in own.troubles:
         log.warning("%s", trouble)
-    return Result(service, chosen, found.chain, external.chain, decision.kept, near=near)
 
 
 def _tell(
@@ -204,7 +209,7 @@ def _tell(
         log.info("%s", remark)
         if streams:
             streams.explained.write(f"# {remark}\n")
-    if remembered and (decision.kept or not decision.groups):
+    if remembered and (decision.kept or not (decision.groups or decision.too_far)):
         known = ", ".join(member.proxy for member in remembered.members)
         minutes = max(0.0, situation.now - remembered.time) / 60
         log.warning("last good choice, %.0f min ago: %s", minutes, known)

@@ -7,7 +7,7 @@ from threading import Thread
 from typing import TextIO
 from urllib.parse import urlsplit
 
-from shoal_client import cvmfs, live, outputs, talk
+from shoal_client import administrator, cvmfs, live, outputs, talk
 from shoal_client.actions import Actions, ExitCode, worst
 from shoal_client.choice import decide
 from shoal_client.client import plan, recall, result_of, situation_of
@@ -63,10 +63,12 @@ def examine(settings: ClientSettings, environ: Mapping[str, str], now: float, ou
 
 def _would_set(settings: ClientSettings, environ: Mapping[str, str], now: float, out: TextIO) -> Result:
     remembered = recall(settings.state_dir, Upstream.CVMFS, lan=settings.lan_wait > 0)
-    findings = gather(plan(Upstream.CVMFS, settings, Actions(dry_run=True), environ, remembered, now))
-    situation = situation_of(findings, remembered, settings, now)
+    own = administrator.own(settings)
+    looked_for = plan(Upstream.CVMFS, settings, Actions(dry_run=True), environ, remembered, own, now)
+    findings = gather(looked_for)
+    situation = situation_of(findings, remembered, looked_for)
     decision = decide(situation)
-    for trouble in findings.troubles:
+    for trouble in (*findings.troubles, *own.troubles):
         out.write(f"trouble: {trouble}\n")
     out.write("candidates\n")
     for remark in remarks(situation, decision):
@@ -74,8 +76,8 @@ def _would_set(settings: ClientSettings, environ: Mapping[str, str], now: float,
     if remembered:
         minutes = max(0.0, now - remembered.time) / 60
         out.write(f"last choice that a run made or confirmed: {minutes:.0f} min ago\n")
-    result = result_of(Upstream.CVMFS, decision, settings)
-    why_not = result.unknown or ("" if result.chosen.groups else "no squid is good")
+    result = result_of(Upstream.CVMFS, decision, own)
+    why_not = result.unknown or ("" if result.found else "no squid is good")
     out.write(f"a run would set: {f'nothing, {why_not}' if why_not else result.chain.to_cvmfs()}\n")
     return result
 
@@ -85,7 +87,7 @@ def _wanted(
 ) -> dict[str, ProxyList]:
     """What a run would set for each repository, where it would set something."""
     wanted: dict[str, ProxyList] = {}
-    if result.unknown or not result.chosen.groups:
+    if result.unknown or not result.found:
         return wanted
     try:
         view = outputs.view_after(result, settings)

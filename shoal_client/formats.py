@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from shoal_client import cvmfs, shell
-from shoal_client.documents import NOTICE, Document, own
-from shoal_common.errors import InvalidProxyList
+from shoal_client.documents import NOTICE, Document, left, own
 from shoal_common.proxylist import DIRECT, ProxyList
 
 
@@ -38,7 +37,7 @@ def variable(path: Path, name: str, value: str) -> bytes:
     `.sh` for profile.d, `.csh` for csh; everything else is an environment file (pam_env(8),
     systemd.exec(5), `env` of a container). Raises InvalidProxyList for what a shell might act upon.
     """
-    text = shell.quoted(value)
+    text = shell.quoted(value) if value else '""'
     line = {".sh": f"export {name}={text}", ".csh": f"setenv {name} {text}"}.get(
         path.suffix, f"{name}={text}"
     )
@@ -46,10 +45,13 @@ def variable(path: Path, name: str, value: str) -> bytes:
 
 
 def http_proxy(path: Path, chain: ProxyList) -> Document:
-    """The first proxy as `http_proxy`, which cannot say more than one. Raises InvalidProxyList."""
-    if not chain.plain:
-        raise InvalidProxyList("no proxy in it can be an http_proxy")
-    return own(path, variable(path, "http_proxy", chain.plain[0]))
+    """The first proxy as `http_proxy`, which cannot say more than one; none where there is DIRECT alone.
+
+    Raises InvalidProxyList.
+    """
+    if not chain.plain and DIRECT not in chain.members:
+        return left(path, "no proxy in it can be an http_proxy")
+    return own(path, variable(path, "http_proxy", chain.plain[0] if chain.plain else ""))
 
 
 def config_map(

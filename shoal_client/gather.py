@@ -4,6 +4,7 @@ Only one thread looks at what came in. The others deliver events to it and end w
 whatever hangs costs its deadline once.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ class Plan:
     """What to look for, where and how long; times in seconds, `now` since 1970.
 
     `confirm`: squids in use of the LAN that are listened for until they announce themselves again.
+    `farthest`: how far away (effective km) a squid may be that is of use.
     """
 
     servers: tuple[str, ...]
@@ -47,6 +49,7 @@ class Plan:
     lan_wait: float = 2.0
     lan_port: int = 50000
     confirm: frozenset[HostPort] = frozenset()
+    farthest: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,10 @@ class _Gathering:
         return [
             candidate
             for candidate in self._candidates()
-            if candidate.eligible and (verdict := self.verdicts.get(candidate.place)) and verdict.good
+            if candidate.eligible
+            and candidate.within(self.plan.farthest)
+            and (verdict := self.verdicts.get(candidate.place))
+            and verdict.good
         ]
 
     def _enough(self) -> bool:

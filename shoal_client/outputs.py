@@ -41,7 +41,7 @@ def apply(
     result: Result, settings: ClientSettings, environ: Mapping[str, str], out: TextIO, *, dry_run: bool
 ) -> ExitCode:
     """Write the files of `result`'s service and set the mounts; with `dry_run` print it instead."""
-    if not result.chosen.groups:
+    if not result.found:
         log.warning("no squid was found good: the configuration of %s stays as it is", result.service)
         return ExitCode.FAILED
     if result.unknown:
@@ -132,7 +132,12 @@ def _chain(path: Path, parameter: str, result: Result, settings: ClientSettings)
         for trouble in found.troubles:
             log.warning("%s", trouble)
         own = found.chain
-    return result.chosen.then(administrator.missing(own, path, settings, parameter))
+    chain = result.chosen.then(administrator.missing(own, path, settings, parameter))
+    if chain.groups or not result.alone:
+        return chain
+    if not own.groups:
+        raise Unavailable(f"no squid is near enough, and nothing of yours sets {parameter} for it")
+    return own
 
 
 def _frontier_file(result: Result, settings: ClientSettings) -> Document:

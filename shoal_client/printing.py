@@ -29,7 +29,7 @@ def frontier_server(
 
 
 def _rewritten(server: str, result: Result, settings: ClientSettings, environ: Mapping[str, str]) -> str:
-    found = bool(result.chosen.groups)
+    found = result.found
     if not found and not result.defaults.proxies:
         log.warning("no squid was found good: FRONTIER_SERVER stays as it is")
         return server
@@ -59,7 +59,7 @@ def dump(result: Result, out: TextIO) -> ExitCode:
     text = chain.to_frontier() if result.service is Upstream.FRONTIER else chain.to_cvmfs()
     if text:
         out.write(f'"{text}"\n')
-    if result.chosen.groups:
+    if result.found:
         return ExitCode.UNCHANGED
     log.warning(
         "no squid was found good: %s", "these are the defaults" if text else "there is nothing to show"

@@ -40,9 +40,8 @@ def _remark(
         reason = verdict.reason
     elif taken:
         reason = _taken(candidate, verdict.seconds, situation, decision)
-    elif not candidate.usable:
-        teller = "the LAN no longer announces it" if candidate.heard else "the server no longer lists it"
-        reason = f"good, but {teller}"
+    elif candidate not in situation.usable:
+        reason = f"good, but {_not_usable(candidate, situation)}"
     elif any(member.squid == candidate.squid for member in decision.members):
         reason = "good, but another address of the same squid is used"
     elif candidate.reverse:
@@ -58,6 +57,12 @@ def _remark(
     else:
         reason = "good, but not needed: enough others come first or are in use"
     return Remark(candidate, taken, reason)
+
+
+def _not_usable(candidate: Candidate, situation: Situation) -> str:
+    if candidate.usable:
+        return f"farther away than {situation.farthest:g} km: your own proxies are used"
+    return "the LAN no longer announces it" if candidate.heard else "the server no longer lists it"
 
 
 def _taken(candidate: Candidate, seconds: float, situation: Situation, decision: Decision) -> str:

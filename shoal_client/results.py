@@ -13,7 +13,8 @@ class Result:
 
     `external` are theirs for external data, if that is to be set. `kept`: there was nothing to choose from
     anew, what is configured should stay. `unknown`: why the administrator's are not known; what was written
-    now would lose them. `near`: the chosen ones that are about as near as the first, None for all.
+    now would lose them. `near`: the chosen ones that are about as near as the first, None for all. `alone`:
+    none was chosen since all are too far away, and the administrator's are to be used without.
     """
 
     service: Upstream
@@ -23,6 +24,12 @@ class Result:
     kept: bool
     unknown: str = ""
     near: ProxyList | None = None
+    alone: bool = False
+
+    @property
+    def found(self) -> bool:
+        """Whether it is known what to use."""
+        return self.alone or bool(self.chosen.groups)
 
     @property
     def chain(self) -> ProxyList:

@@ -101,6 +101,14 @@ class ClientSettings(Settings):
         "stands in one of the two.",
         was=("general.default_squid_proxy", "general.default_cache_proxy"),
     )
+    farthest: float = setting(
+        "general",
+        0.0,
+        number(0, 20000, "km"),
+        "Squids farther away than this, as the server tells it, are not used where you have proxies of your "
+        "own (or DIRECT): those alone are then, if no squid is nearer. For sites that reach a content "
+        "delivery network sooner than a far squid. 0: there is no limit.",
+    )
     server_deadline: float = setting(
         "general",
         5.0,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shoal_client import cvmfs, formats, shell
 from shoal_client.documents import NOTICE
 from shoal_client.frontier import parse, rewrite
-from shoal_common.errors import InvalidProxyList
+from shoal_common.errors import InvalidProxyList, Unavailable
 from shoal_common.proxylist import ProxyList
 from tests.client import hostile
 
@@ -112,8 +112,8 @@ def test_an_environment_file_has_the_grammar_that_its_name_asks_for(
 
 
 def test_a_chain_without_an_http_proxy_has_no_such_line() -> None:
-    with pytest.raises(InvalidProxyList):
-        formats.http_proxy(Path("/tmp/x"), ProxyList.parse("DIRECT;https://a.test:3128"))
+    with pytest.raises(Unavailable, match="no proxy in it can be an http_proxy"):
+        formats.http_proxy(Path("/tmp/x"), ProxyList.parse("https://a.test:3128")).change()
 
 
 @given(st.text(max_size=30))
