@@ -20,13 +20,14 @@ from shoal_common.proxylist import FRONTIER_MAX_PROXIES, ProxyList
 
 START = b"<!-- >>> shoal-client replaces what stands from here -->"
 END = b"<!-- <<< to here -->"
+_CONNECT = ["calib-data", "frontier-connect"]
 _PROXIES = ("proxy", "backupproxy")
 _BLANKS = re.compile(rb"\r?\n[ \t]*\Z|[ \t]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One child of `frontier-connect`; it begins at the byte `start`."""
+    """One child of `frontier-connect`, or its end, which has no name; it begins at the byte `start`."""
 
     name: str
     url: str
@@ -41,17 +42,17 @@ class _Reader:
     parser: expat.XMLParserType
     stack: list[str] = field(default_factory=list)
     children: list[Child] = field(default_factory=list)
-    connects: int = 0
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
-        if self.stack[-2:] == ["calib-data", "frontier-connect"]:
+        if self.stack[-2:] == _CONNECT:
             url, balance = attributes.get("url", ""), attributes.get("balance", "")
             self.children.append(Child(name, url, self.parser.CurrentByteIndex, balance))
         self.stack.append(name)
-        self.connects += self.stack[-2:] == ["calib-data", "frontier-connect"]
 
     def end(self, name: str) -> None:
         del name
+        if self.stack[-2:] == _CONNECT:
+            self.children.append(Child("", "", self.parser.CurrentByteIndex))
         self.stack.pop()
 
     def entity(self, *declaration: object) -> None:
@@ -60,7 +61,9 @@ class _Reader:
 
 
 def children(text: bytes) -> tuple[Child, ...]:
-    """The children of the one `frontier-connect` in `calib-data`. Raises Unavailable without such."""
+    """The children of the one `frontier-connect` in `calib-data`, and its end. Raises Unavailable without
+    such.
+    """
     if b"\0" in text:
         raise Unavailable("is in an encoding that cannot be edited byte by byte")
     parser = expat.ParserCreate()
@@ -72,7 +75,8 @@ def children(text: bytes) -> tuple[Child, ...]:
         parser.Parse(text, True)
     except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two: unknown encodings
         raise Unavailable(f"is no XML: {error}") from None
-    if reader.connects != 1 or not reader.children:
+    ends = sum(not child.name for child in reader.children)
+    if ends != 1 or len(reader.children) < 2:
         raise Unavailable("has no calib-data with one frontier-connect that is filled")
     return tuple(reader.children)
 
@@ -129,9 +133,8 @@ def _place(own: tuple[Child, ...], chain: ProxyList) -> int:
     """
     there = {canonical(child.url): index + 1 for index, child in enumerate(own) if child.name == "proxy"}
     leading = takewhile(there.__contains__, map(canonical, chain.plain))
-    behind = max((there[proxy] for proxy in leading), default=len(own))
     first = next((index for index, child in enumerate(own) if child.name == "proxy"), 0)
-    return behind if behind < len(own) else first
+    return max((there[proxy] for proxy in leading), default=first)
 
 
 def _check(after: bytes, own: tuple[Child, ...], ours: list[str], place: int) -> None:

@@ -58,6 +58,16 @@ def test_a_near_squid_of_the_sites_own_comes_before_a_far_one_of_ours() -> None:
     assert edited(after, CHAIN) == edited(FILE)
 
 
+def test_a_near_squid_of_the_sites_own_comes_before_a_far_one_where_the_proxies_stand_last() -> None:
+    server = b'<server url="http://frontier.test:8000/FrontierInt"/>'
+    text = FILE.replace(server, b"").replace(b"<load ", server + b"<load ").replace(b"backupproxy", b"proxy")
+    last = ProxyList.parse("http://cmsbpfrontier.cern.ch:3128;http://192.0.2.9:3128")
+    after = edited(text, last)
+    assert proxies(after) == [*proxies(text), "http://192.0.2.9:3128"]
+    assert edited(after, last) == after
+    assert edited(after, ProxyList.parse("http://one.test:3128")) == text
+
+
 def test_a_file_that_balances_load_gets_no_far_squid_as_an_equal() -> None:
     near = ProxyList.parse("http://192.0.2.1:3128")
     balanced = proxies(edited(FILE, CHAIN, near))
