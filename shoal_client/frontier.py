@@ -84,12 +84,12 @@ def is_server(url: str) -> bool:
 def rewrite(text: str, chain: ProxyList, *, taken: int = 0, replace_pac: bool = False) -> str:
     """`text` with the proxies of `chain` before its own, as far as the limit of 24 in all allows.
 
-    They go before the first `(proxyurl` that follows another group, or else to the end. Those that are
-    there already are not repeated: where the chain begins with such, the others go behind these, so that a
-    site's own squid comes before one far away. DIRECT and auto are left out. `taken` counts what the
-    environment adds to the 24 (see `in_environment`). Where a PAC file is named its proxies come first to
-    the Frontier client, wherever it stands; `replace_pac` takes it out. Raises InvalidProxyList if `text`
-    is nothing that the Frontier client would take.
+    They go before the first `(proxyurl`, or else to the end. Those that are there already are not repeated:
+    where the chain begins with such, the others go behind these, so that a site's own squid comes before one
+    far away. DIRECT and auto are left out. `taken` counts what the environment adds to the 24 (see
+    `in_environment`). Where a PAC file is named its proxies come first to the Frontier client, wherever it
+    stands; `replace_pac` takes it out. Raises InvalidProxyList if `text` is nothing that the Frontier client
+    would take.
     """
     groups = parse(text)
     if not groups and not is_server(text):
@@ -114,7 +114,7 @@ def _place(text: str, groups: Sequence[Group], chain: ProxyList) -> int:
     """Before which character of `text` the proxies of `chain` that are not there go."""
     there = {canonical(group.value): group.end for group in groups if group.key == "proxyurl"}
     leading = takewhile(there.__contains__, map(canonical, chain.proxies))
-    before = (group.start for group in groups[1:] if group.key == "proxyurl")
+    before = (group.start for group in groups if group.key == "proxyurl")
     return max((there[proxy] for proxy in leading), default=next(before, len(text)))
 
 

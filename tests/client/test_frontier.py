@@ -24,14 +24,16 @@ PAC = "(proxyconfigurl=http://grid-wpad/wpad.dat)"
         ),
         (SERVERS, SERVERS + OURS),
         (f"{SERVERS}{PAC}", f"{SERVERS}{PAC}{OURS}"),
-        (f"(proxyurl=http://s.test:1){SERVERS}", f"(proxyurl=http://s.test:1){SERVERS}{OURS}"),
+        (f"(proxyurl=http://s.test:1){SERVERS}", f"{OURS}(proxyurl=http://s.test:1){SERVERS}"),
+        (
+            f"(proxyurl=http://s.test:1)(proxyurl=http://s.test:2){SERVERS}",
+            f"{OURS}(proxyurl=http://s.test:1)(proxyurl=http://s.test:2){SERVERS}",
+        ),
         ("http://a.test:8000/atlr", f"(serverurl=http://a.test:8000/atlr){OURS}"),
         (f"{SERVERS} (note=(a)(proxyurl=x)) ", f"{SERVERS} (note=(a)(proxyurl=x)) {OURS}"),
     ],
 )
-def test_the_proxies_go_before_the_first_proxyurl_behind_another_group_or_to_the_end(
-    before: str, after: str
-) -> None:
+def test_the_proxies_go_before_the_first_proxyurl_or_to_the_end(before: str, after: str) -> None:
     assert rewrite(before, CHAIN) == after
 
 
