@@ -89,7 +89,11 @@ def _serve(
     remembered = recall(where, service, lan=_lan_wait(settings, actions) > 0)
     own = administrator.own(settings)
     looked_for = plan(service, settings, actions, environ, remembered, own, now)
-    findings = gather(looked_for)
+    try:
+        findings = gather(looked_for)
+    except Unavailable as error:
+        log.error("nothing was done for %s: %s", service, error)  # noqa: TRY400 - not ours: no traceback
+        return Run(ExitCode.FAILED, f"{service.value} could not: {error}")
     situation = situation_of(findings, remembered, looked_for)
     decision = decide(situation)
     _tell(findings, situation, decision, remembered, streams if actions.explain else None)

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
 from urllib.parse import quote, urlsplit
 
+from shoal_client import threads
 from shoal_client.candidates import Candidate, from_listing
 from shoal_common.errors import InvalidListing, Unavailable
 from shoal_common.heartbeat import Upstream
@@ -85,8 +85,10 @@ def ask(servers: Sequence[str], question: Question, seconds: float) -> Answer:
     while unasked or silent:
         if unasked:
             silent.append(server := unasked.pop(0))
-            deliver = partial(_deliver, server, question, deadline, results)
-            Thread(target=deliver, name=f"ask {server}", daemon=True).start()
+            try:
+                threads.start(partial(_deliver, server, question, deadline, results))
+            except Unavailable as error:
+                results.put((server, Answer(None, (f"{question.url(server)}: {error}",))))
         left = deadline - time.monotonic()
         if left <= 0:
             break

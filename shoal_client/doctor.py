@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
-from threading import Thread
 from typing import TextIO
 from urllib.parse import urlsplit
 
-from shoal_client import administrator, cvmfs, live, outputs, talk
+from shoal_client import administrator, cvmfs, live, outputs, talk, threads
 from shoal_client.actions import Actions, ExitCode, worst
 from shoal_client.choice import decide
 from shoal_client.client import plan, recall, result_of, situation_of
@@ -50,6 +50,15 @@ class Patient:
 
 def examine(settings: ClientSettings, environ: Mapping[str, str], now: float, out: TextIO) -> ExitCode:
     """Print the findings and change nothing; FAILED if a repository goes without a good proxy."""
+    try:
+        return _examine(settings, environ, now, out)
+    except Unavailable as error:
+        out.write(f"trouble: {error}\n")
+        return ExitCode.FAILED
+
+
+def _examine(settings: ClientSettings, environ: Mapping[str, str], now: float, out: TextIO) -> ExitCode:
+    """Raises Unavailable if nothing can be found out."""
     result = _would_set(settings, environ, now, out)
     patients, code = _patients(settings, environ, out)
     verdicts = _test((proxy for patient in patients for proxy in patient.chain.proxies), settings)
@@ -121,7 +130,10 @@ def _patients(
 
 
 def _test(proxies: Iterable[str], settings: ClientSettings) -> dict[str, Verdict]:
-    """A verdict for each proxy, all tested at once, in threads that do not hold up a signal."""
+    """A verdict for each proxy, all tested at once, in threads that do not hold up a signal.
+
+    Raises Unavailable if none can be tested.
+    """
     targets = [Target.cvmfs(url) for url in settings.probe_urls]
     results: SimpleQueue[tuple[str, Verdict]] = SimpleQueue()
     unique = set(proxies)
@@ -132,7 +144,7 @@ def _test(proxies: Iterable[str], settings: ClientSettings) -> dict[str, Verdict
         results.put((url, probe_squid(place, targets, settings.probe_deadline)))
 
     for url in unique:
-        Thread(target=test, args=(url,), daemon=True).start()
+        threads.start(partial(test, url))
     return dict(results.get() for _ in unique)
 
 

@@ -6,13 +6,13 @@ whatever hangs costs its deadline once.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from threading import Event
 
-from shoal_client import directory, discover
+from shoal_client import directory, discover, threads
 from shoal_client.candidates import SILENT_SECONDS, Candidate, merge, missing
 from shoal_client.directory import Answer, Question
 from shoal_client.probing import probe_squid
@@ -74,7 +74,10 @@ _Event = Answer | _More | Candidate | tuple[HostPort, Verdict]
 
 
 def gather(plan: Plan) -> Findings:
-    """Return when enough squids are known to be good, or nothing more is to be expected."""
+    """Return when enough squids are known to be good, or nothing more is to be expected.
+
+    Raises Unavailable if this machine can do nothing of that.
+    """
     stop = Event()
     try:
         return _Gathering(plan, stop).run()
@@ -107,7 +110,7 @@ class _Gathering:
         now = time.monotonic()
         server_until, lan_until = now + self.plan.server_deadline, now + self.plan.lan_wait
         self.confirm_until = now + discover.PERIOD_SECONDS if self.plan.confirm else now
-        self._start(self._ask)
+        threads.start(self._ask)
         if not self._listen(max(lan_until, self.confirm_until)):
             self.confirm_until = lan_until = now
         self._test(self.plan.remembered)
@@ -237,7 +240,7 @@ class _Gathering:
         """Ask the other servers too, and all for IPv6, at once: a worker that has nothing is in a hurry."""
         self.more = dict.fromkeys(self.answer.further if self.answer else ())
         for server in self.more:
-            self._start(partial(self._ask_one, server, seconds))
+            threads.start(partial(self._ask_one, server, seconds))
 
     def _ask_one(self, server: str, seconds: float) -> None:
         question = replace(self._question(), ipv6=True)
@@ -251,18 +254,14 @@ class _Gathering:
         except Unavailable as error:
             self.troubles.append(str(error))
             return False
-        self._start(partial(discover.listen, sock, until, self.stop, self.plan.service, self.events.put))
+        threads.start(partial(discover.listen, sock, until, self.stop, self.plan.service, self.events.put))
         return True
 
     def _test(self, candidates: Sequence[Candidate]) -> None:
         for candidate in candidates:
             if candidate.place not in self.due:
                 self.due[candidate.place] = time.monotonic() + self.plan.probe_deadline
-                self._start(partial(self._probe, candidate.place))
+                threads.start(partial(self._probe, candidate.place))
 
     def _probe(self, place: HostPort) -> None:
         self.events.put((place, probe_squid(place, self.plan.targets, self.plan.probe_deadline)))
-
-    @staticmethod
-    def _start(work: Callable[[], None]) -> None:
-        Thread(target=work, daemon=True).start()

@@ -151,16 +151,35 @@ def test_a_pilot_gets_its_frontier_server_back_from_a_run_that_is_ended(worker: 
     assert (run.returncode, printed.decode()) == (130, SERVER + "\n")
 
 
-def test_a_pilot_gets_its_frontier_server_back_where_no_thread_can_be_started(worker: Worker) -> None:
-    full = "import threading\ndef start(self): raise RuntimeError\nthreading.Thread.start = start\n"
-    done = subprocess.run(
-        [sys.executable, "-c", full + COMMAND[-1], "-f", *worker.flags()],
-        env={"FRONTIER_SERVER": SERVER},
-        capture_output=True,
-        text=True,
-        check=False,
+@pytest.mark.parametrize("started", [0, 1, 2])
+@pytest.mark.parametrize("command", ["run", "doctor", "-f"])
+def test_where_no_thread_can_be_started_that_is_said_and_all_stays_as_it_is(
+    worker: Worker, directory: parts.Directory, command: str, started: int
+) -> None:
+    """As under ulimit -u, or in a container with a pids.max: here after so many threads."""
+    full = f"import threading\nstart, left = threading.Thread.start, [None] * {started}\ndef may(self):\n"
+    full += " if not left: raise RuntimeError('no new one')\n left.pop(); start(self)\n"
+    full += "threading.Thread.start = may\n"
+    with parts.squid() as one, parts.squid() as two:
+        directory.list(one)
+        worker.run()
+        directory.list(two)
+        done = subprocess.run(
+            [sys.executable, "-c", full + COMMAND[-1], command, *worker.flags()],
+            env={"FRONTIER_SERVER": SERVER},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert worker.value == f"http://{one}"
+    assert "no thread can be started (ulimit -u, pids.max): no new one" in (
+        done.stdout if command == "doctor" else done.stderr
     )
-    assert (done.returncode, done.stdout) == (1, SERVER + "\n")
+    assert "Traceback" not in done.stderr
+    if command == "-f":
+        assert done.stdout == SERVER + "\n"
+    else:
+        assert done.returncode == 1
 
 
 def test_a_run_that_may_open_no_socket_but_for_http_does_its_work(
