@@ -58,7 +58,7 @@ class Remembered:
 
 
 def directory(wanted: Path, environ: Mapping[str, str], *, create: bool) -> Path:
-    """Where this user's state belongs; with `create` it is there and can be written to.
+    """Where this user's state belongs; with `create` it is there. One that is read-only can still be read.
 
     Whoever may not write to the usual place gets `$XDG_CACHE_HOME/shoal`, or else a directory of their own
     beside the temporary files. Raises Unavailable if it cannot be used, or is not safely ours.
@@ -70,8 +70,6 @@ def directory(wanted: Path, environ: Mapping[str, str], *, create: bool) -> Path
         wanted = Path(cache, "shoal")
     if create:
         _make(wanted)
-        if not os.access(wanted, os.W_OK | os.X_OK):
-            raise Unavailable(f"{wanted} cannot be written to")
     return wanted
 
 

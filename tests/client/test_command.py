@@ -458,6 +458,23 @@ def test_an_ordinary_user_without_a_home_gets_frontier_server_and_changes_nothin
     assert not worker.config.exists()
 
 
+def test_what_was_good_last_is_known_from_a_directory_that_is_read_only(
+    worker: Worker, directory: parts.Directory, new_directory: Callable[[str], Path]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    state_dir = new_directory("state")
+    worker.set(state_dir=state_dir)
+    worker.environ = {"FRONTIER_SERVER": SERVER}
+    with parts.squid() as one:
+        directory.list(one)
+        worker.run(frontier=True)
+        directory.status = 500
+        before = (state_dir / "frontier.json").read_bytes()
+        assert as_nobody(lambda: worker.run(frontier=True) is ExitCode.CHANGED and str(one) in worker.printed)
+    assert (state_dir / "frontier.json").read_bytes() == before
+
+
 def test_explanations_do_not_get_into_a_pilots_string(worker: Worker, directory: parts.Directory) -> None:
     with parts.squid() as one:
         directory.list(one)
