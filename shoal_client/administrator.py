@@ -14,7 +14,7 @@ from shoal_client import cvmfs, files
 from shoal_client.cvmfs import PROXIES, theirs
 from shoal_client.effective import SPECIFIC, Configuration, View, configuration
 from shoal_client.settings import ClientSettings
-from shoal_common.errors import InvalidProxyList, Unavailable
+from shoal_common.errors import Unavailable
 from shoal_common.proxylist import ProxyList
 
 _ASSIGNMENT = re.compile(rf"\s*(?:(?:export|readonly)\s+)?{PROXIES}=(.*)")
@@ -69,11 +69,9 @@ def defaults(settings: ClientSettings, parameter: str = PROXIES, repository: str
     value = found.values.get(parameter) or found.values.get(PROXIES)
     if value is None:
         return Defaults(NONE, troubles)
-    try:
-        return Defaults(ProxyList.parse(value.text), troubles)
-    except InvalidProxyList as error:
-        told = f"{value.files[-1]}: {parameter} is not used as default: {error}"
-        return Defaults(NONE, (*troubles, told))
+    chain, faults = ProxyList.usable(value.text)
+    told = (f"{value.files[-1]}: left out of {parameter}: {fault}" for fault in faults)
+    return Defaults(chain, (*troubles, *told))
 
 
 def evaluated(directory: Path, repository: str, view: View) -> Configuration:
@@ -99,10 +97,7 @@ def missing(own: ProxyList, path: Path, settings: ClientSettings, parameter: str
         return own
     content = before + b"\n" + cvmfs.lines({parameter: _ANY.to_cvmfs()}).encode("ascii")
     found = evaluated(directory, repository_of(path), View({path: content}, theirs_alone=True))
-    try:
-        whole = ProxyList.parse(found.text(parameter))
-    except InvalidProxyList:
-        return own
+    whole, _ = ProxyList.usable(found.text(parameter))
     around = whole.members if covers(whole, _ANY) else ()
     return ProxyList.of([member for member in group if member not in around] for group in own.groups)
 

@@ -51,6 +51,19 @@ def _address(place: str) -> str:
     return host_text(place)
 
 
+def _split(text: str) -> list[list[str]]:
+    groups = ([member.strip() for member in group.split("|")] for group in text.split(";"))
+    return [[member for member in group if member] for group in groups]
+
+
+def _fault(member: str, group: Sequence[str]) -> str:
+    try:
+        ProxyList.of([group if member == AUTO else [member]])
+    except InvalidProxyList as error:
+        return str(error)
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class ProxyList:
     """Groups in fail-over order; inside a group CVMFS picks at random. No member stands twice."""
@@ -82,9 +95,16 @@ class ProxyList:
 
         Raises InvalidProxyList as `of` does.
         """
-        groups = [[member.strip() for member in group.split("|")] for group in text.split(";")]
-        filled = [[member for member in group if member] for group in groups]
-        return cls.of(filled)
+        return cls.of(_split(text))
+
+    @classmethod
+    def usable(cls, text: str) -> tuple[Self, tuple[str, ...]]:
+        """As `parse`, without the members that are no proxies (CVMFS takes them for dead ones); and what is
+        wrong with each of these.
+        """
+        checked = [[(member, _fault(member, group)) for member in group] for group in _split(text)]
+        faults = tuple(fault for group in checked for _, fault in group if fault)
+        return cls.of([member for member, fault in group if not fault] for group in checked), faults
 
     def then(self, other: "ProxyList") -> "ProxyList":
         """This chain with `other` behind it, without what is already there."""

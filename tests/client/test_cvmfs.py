@@ -142,7 +142,7 @@ def test_the_administrators_value_is_the_default(tmp_path: Path, line: str, chai
 
 
 @pytest.mark.parametrize(
-    "value", ['"http://$SITE:3128"', '"`echo a b`"', '"http://a.test:3128', "'auto|DIRECT'"]
+    "value", ['"http://$SITE:3128"', '"`echo a b`"', '"http://a.test:3128', "'auto|a b'"]
 )
 def test_a_value_that_is_no_chain_is_no_default_and_told(tmp_path: Path, value: str) -> None:
     (tmp_path / "default.local").write_text(f"CVMFS_HTTP_PROXY={value}\n")

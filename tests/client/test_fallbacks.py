@@ -29,6 +29,28 @@ def next_mount(worker: Worker, repository: str = "atlas.cern.ch", parameter: str
     return configuration(worker.settings.cvmfs_directory, repository, {}).text(parameter)
 
 
+MISTAKEN = [
+    ("default.d/50-site.conf", f'CVMFS_HTTP_PROXY="{SITE};htp://typo.test:3128;DIRECT"\n'),
+    ("default.local", f'CVMFS_HTTP_PROXY="${{CVMFS_HTTP_PROXY:-{SITE}|socks5://a.test:1080;auto|DIRECT}}"\n'),
+    ("default.local", f'CVMFS_HTTP_PROXY="${{CVMFS_HTTP_PROXY}};htp://typo.test;{SITE};DIRECT"\n'),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), MISTAKEN)
+def test_a_mistake_in_a_list_costs_a_worker_none_of_the_proxies_beside_it(
+    worker: Worker, directory: parts.Directory, name: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = put(worker, name, text)
+    worker.mount("atlas.cern.ch", f"{SITE};DIRECT")
+    with parts.squid() as one:
+        directory.list(one)
+        assert worker.run() is ExitCode.CHANGED
+        assert worker.run() is ExitCode.UNCHANGED
+    assert worker.talk.proxies("atlas.cern.ch") == f"http://{one};{SITE};DIRECT"
+    assert next_mount(worker).count(SITE) == next_mount(worker).count("DIRECT") == 1
+    assert f"{file}: left out of CVMFS_HTTP_PROXY: " in caplog.text
+
+
 ASKED = [
     ("default.local", f'CVMFS_HTTP_PROXY="${{CVMFS_HTTP_PROXY}};{SITE};DIRECT"\n'),
     ("default.local", f'CVMFS_HTTP_PROXY="{SITE}"\nCVMFS_HTTP_PROXY="${{CVMFS_HTTP_PROXY}};DIRECT"\n'),

@@ -171,6 +171,26 @@ def test_auto_inside_a_group_is_refused_when_made() -> None:
         ProxyList.of([["auto", "a:1"]])
 
 
+def test_what_is_usable_of_a_chain_is_told_and_what_is_wrong_with_the_rest() -> None:
+    chain, faults = ProxyList.usable("a:1| socks5://b:1;c d;auto|DIRECT;auto")
+    assert chain.to_cvmfs() == "http://a:1;DIRECT;auto"
+    assert faults == (
+        "'socks5://b:1' is no proxy: http://host:port, DIRECT or auto",
+        "'c d' is no proxy: 'c d' is neither a host name nor an IPv4 address",
+        "auto must be a group of its own",
+    )
+
+
+@given(st.text(alphabet="ab:1|; /DIRECTauto", max_size=30))
+def test_of_a_chain_without_a_mistake_all_is_usable(text: str) -> None:
+    usable, faults = ProxyList.usable(text)
+    try:
+        assert (usable, faults) == (ProxyList.parse(text), ())
+    except InvalidProxyList:
+        assert faults
+    assert ProxyList.parse(usable.to_cvmfs()) == usable
+
+
 def test_a_chain_behind_another_adds_only_what_is_new() -> None:
     merged = ProxyList.parse("a:1|b:1").then(ProxyList.parse("b:1|c:1;DIRECT"))
     assert merged.to_cvmfs() == "http://a:1|http://b:1;http://c:1;DIRECT"
