@@ -168,6 +168,8 @@ def _report(
     _tell_live(patient, wanted, out)
     if patient.manager is Manager.EXTERNAL or any(verdicts[proxy].good for proxy in patient.chain.proxies):
         return ExitCode.UNCHANGED
+    if wanted and not wanted.proxies and _is_set(patient, wanted):
+        return ExitCode.UNCHANGED
     out.write("  trouble: no proxy of it is good\n")
     return ExitCode.FAILED
 
@@ -196,5 +198,8 @@ def _tell_live(patient: Patient, wanted: ProxyList | None, out: TextIO) -> None:
     if direct and patient.manager is Manager.REGULAR:
         out.write("  DIRECT stands in no file of it\n")
     if patient.manager is Manager.REGULAR and wanted:
-        same = talk.matches(patient.info, talk.shortened(wanted))
-        out.write(f"  a run would {'leave it so' if same else 'change it'}\n")
+        out.write(f"  a run would {'leave it so' if _is_set(patient, wanted) else 'change it'}\n")
+
+
+def _is_set(patient: Patient, wanted: ProxyList) -> bool:
+    return talk.matches(patient.info, talk.shortened(wanted))

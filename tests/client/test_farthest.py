@@ -194,3 +194,17 @@ def test_the_doctor_says_what_a_run_would_do(limited: Worker, directory: parts.D
         _, told = examine(limited)
     assert f"http://{far} not taken: good, but farther away than 1000 km: your own proxies are used" in told
     assert "a run would set: DIRECT\n" in told
+
+
+def test_a_repository_that_goes_direct_since_no_squid_is_near_is_no_patient(
+    limited: Worker, directory: parts.Directory
+) -> None:
+    limited.mount(REPOSITORY, "http://old.test:3128")
+    with parts.squid() as far:
+        directory.list(far, distance=5000.0)
+        assert examine(limited)[0] is ExitCode.FAILED
+        limited.run()
+        code, told = examine(limited)
+    assert code is ExitCode.UNCHANGED, told
+    assert "  a run would leave it so\n" in told
+    assert "trouble: no proxy" not in told
